@@ -1,0 +1,39 @@
+# Every target calls `pileus` or pytest; the work is in Python. `make help` lists them.
+PYTHON := .venv/bin/python
+PILEUS := .venv/bin/pileus
+
+.PHONY: help setup up down clean status test unit bench lint
+
+help:  ## what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+setup:  ## install what the cloud needs: Debian packages, Python packages
+	@scripts/setup
+
+up: setup  ## bring up the cloud on this machine (UPLINK=eth0 lets guests out through that interface)
+	@$(PILEUS) up $(if $(UPLINK),--uplink $(UPLINK))
+
+down:  ## stop everything `make up` started; keep the data
+	@$(PILEUS) down
+
+clean:  ## remove everything `make up` made
+	@$(PILEUS) clean --yes
+
+status:  ## what runs, and where
+	@$(PILEUS) status
+
+test:  ## every test ring this machine can run
+	@scripts/setup test
+	@$(PYTHON) -m pytest
+
+unit:  ## the quick rings: no root, no VMs
+	@scripts/setup test
+	@$(PYTHON) -m pytest -m "unit or contract"
+
+bench:  ## measure, each number beside a baseline of the same run
+	@scripts/setup test
+	@$(PYTHON) -m tests.bench
+
+lint:  ## ruff, mypy, import arrows
+	@scripts/setup test
+	@$(PYTHON) -m pytest tests/contract/test_linters.py

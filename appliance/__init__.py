@@ -1,0 +1,1 @@
+"""What makes a machine a Pileus node: the command line, preflight, host agent and launcher."""

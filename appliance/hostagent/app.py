@@ -1,0 +1,186 @@
+"""The host agent's REST face: JSON, versioned; every error is `{"code", "message"}` with a true status."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from appliance.hostagent.errors import NotFound, Refused
+from appliance.hostagent.host import API_VERSIONS, Host
+from appliance.hostagent.metrics import render_metrics
+from appliance.hostagent.tls import request_names
+from systemvm.engine.errors import EngineError, InvalidDocument
+from systemvm.spec import codec
+from systemvm.spec.bootstrap import MGMT_NAME
+from systemvm.spec.host import Domain, HostState, Volume
+from systemvm.spec.types import Problem, Uuid
+
+_log = logging.getLogger("pileus.host")
+#: Largest document, in bytes.
+MAX_BODY = 8 << 20
+#: Seconds that a PUT or DELETE of a VM waits for its end, unless `?wait=` says otherwise, and at most.
+WAIT, LONGEST_WAIT = 20.0, 120.0
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def create_app(host: Host, names_of: Callable[[Mapping[str, Any]], set[str]] = request_names) -> Flask:
+    """The application; `names_of` tells the DNS names in a request's client certificate."""
+    app = Flask("appliance.hostagent", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+
+    @app.before_request
+    def only_mgmt() -> Response | None:
+        names = names_of(request.environ)
+        if MGMT_NAME in names:
+            return None
+        shown = ", ".join(sorted(names)) or "no name"
+        return _error("forbidden", f"the client certificate has {shown}; only {MGMT_NAME} may ask", 403)
+
+    _add_host_routes(app, host)
+    _add_domain_routes(app, host)
+    _add_volume_routes(app, host)
+    _answer_errors(app)
+    return app
+
+
+def _add_host_routes(app: Flask, host: Host) -> None:
+    @app.get("/")
+    def versions() -> Response:
+        return _answer({"name": "pileus host agent", "versions": API_VERSIONS})
+
+    @app.get("/v1/info")
+    def info() -> Response:
+        return _answer(host.info())
+
+    @app.get("/v1/state")
+    def get_state() -> Response:
+        state = host.networks.state
+        if state is None:
+            raise NotFound("no state was applied to this host yet")
+        return _answer(state)
+
+    @app.put("/v1/state")
+    def put_state() -> Response:
+        changed = host.networks.apply(_document(HostState))
+        return _answer({"changed": changed})
+
+    @app.get("/v1/health")
+    def health() -> Response:
+        probes = host.health()
+        return _answer(probes, 200 if all(probe.healthy for probe in probes) else 503)
+
+    @app.get("/v1/metrics")
+    def metrics() -> Response:
+        text = render_metrics(host.domains.list(), host.hypervisor.statistics())
+        return Response(text, mimetype="text/plain; version=0.0.4")
+
+
+def _add_domain_routes(app: Flask, host: Host) -> None:
+    @app.get("/v1/domains")
+    def domains() -> Response:
+        return _answer(host.domains.list())
+
+    @app.get("/v1/domains/<uuid>")
+    def get_domain(uuid: str) -> Response:
+        return _answer(host.domains.get(_uuid(uuid)))
+
+    @app.put("/v1/domains/<uuid>")
+    def put_domain(uuid: str) -> Response:
+        document = _document(Domain)
+        _require_same(_uuid(uuid), document.id)
+        status = host.domains.put(document, force=_flag("force"), wait=_wait())
+        return _answer(status, 202 if status.state == "preparing" else 200)
+
+    @app.delete("/v1/domains/<uuid>")
+    def delete_domain(uuid: str) -> Response:
+        host.domains.delete(_uuid(uuid), wait=_wait())
+        return Response(status=204)
+
+
+def _add_volume_routes(app: Flask, host: Host) -> None:
+    @app.get("/v1/volumes")
+    def volumes() -> Response:
+        return _answer(host.volumes.list(host.domains.attachments()))
+
+    @app.get("/v1/volumes/<uuid>")
+    def get_volume(uuid: str) -> Response:
+        return _answer(host.volumes.get(_uuid(uuid), host.domains.attachments()))
+
+    @app.put("/v1/volumes/<uuid>")
+    def put_volume(uuid: str) -> Response:
+        volume = _document(Volume)
+        _require_same(_uuid(uuid), volume.id)
+        return _answer(host.put_volume(volume))
+
+    @app.delete("/v1/volumes/<uuid>")
+    def delete_volume(uuid: str) -> Response:
+        host.volumes.delete(_uuid(uuid), host.domains.attachments())
+        return Response(status=204)
+
+    @app.get("/v1/templates")
+    def templates() -> Response:
+        return _answer(host.templates.list())
+
+
+def _answer_errors(app: Flask) -> None:
+    @app.errorhandler(InvalidDocument)
+    def invalid(error: InvalidDocument) -> Response:
+        return _error(error.code, str(error), error.status, error.problems)
+
+    @app.errorhandler(EngineError)
+    def engine(error: EngineError) -> Response:
+        return _error(error.code, str(error), error.status)
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        return _error("http", error.description or error.name, error.code or 500)
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        _log.exception("%s %s failed", request.method, request.path)
+        return _error("internal", f"{type(error).__name__}: {error}", 500)
+
+
+def _document(kind: type[Any]) -> Any:
+    raw = request.get_data()
+    if problems := codec.problems(raw, kind):
+        raise InvalidDocument(problems)
+    return codec.decode(raw, kind)
+
+
+def _uuid(text: str) -> Uuid:
+    if not _UUID.fullmatch(text):
+        raise NotFound(f"{text!r} is no lower-case UUID")
+    return text
+
+
+def _require_same(in_path: str, in_document: str) -> None:
+    if in_path != in_document:
+        raise InvalidDocument([Problem(path="id", message=f"is {in_document}, but the path says {in_path}")])
+
+
+def _flag(name: str) -> bool:
+    return request.args.get(name, "") in ("1", "true")
+
+
+def _wait() -> float:
+    text = request.args.get("wait", str(WAIT))
+    try:
+        return min(max(float(text), 0.0), LONGEST_WAIT)
+    except ValueError:
+        raise Refused(f"wait={text}: not a number of seconds") from None
+
+
+def _answer(data: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(data), status, mimetype="application/json")
+
+
+def _error(code: str, message: str, status: int, problems: Iterable[Problem] = ()) -> Response:
+    body: dict[str, Any] = {"code": code, "message": message}
+    if listed := list(problems):
+        body["problems"] = listed
+    return _answer(body, status)

@@ -1,0 +1,119 @@
+"""One host, assembled: its networks, template cache, volumes and VMs behind one object."""
+
+import os
+import platform
+import shutil
+import socket
+import threading
+from importlib.metadata import version
+from pathlib import Path
+
+from appliance.hostagent.config import HostAgentConfig
+from appliance.hostagent.domains import Domains
+from appliance.hostagent.hypervisor import Hypervisor
+from appliance.hostagent.networks import HostNetworks
+from appliance.hostagent.templates import TemplateCache
+from appliance.hostagent.volumes import VolumeStore
+from appliance.paths import Paths
+from systemvm.engine.errors import EngineError
+from systemvm.spec.host import HostInfo, HostVolume, Volume
+from systemvm.spec.types import ProbeResult
+
+API_VERSIONS = ("v1",)
+_MIB = 1024
+
+
+class Host:
+    """What the routes speak to."""
+
+    def __init__(self, config: HostAgentConfig, paths: Paths, uri: str) -> None:
+        self.config = config
+        self.networks = HostNetworks(config, paths)
+        self.hypervisor = Hypervisor(uri)
+        self.templates = TemplateCache(paths.templates, paths.images, pull_timeout=config.pull_timeout)
+        self._pools = {name: Path(folder) for name, folder in config.pools.items()}
+        self.volumes = VolumeStore(self._pools, self.templates)
+        self.domains = Domains(config, paths, self.hypervisor, self.volumes, self.templates, self.networks)
+
+    def info(self) -> HostInfo:
+        """What the host is and has."""
+        _model, _memory, _cpus, mhz, *_rest = self.hypervisor.connection().getInfo()
+        return HostInfo(
+            host=self.config.host,
+            name=self.config.name,
+            version=version("pileus"),
+            api_versions=API_VERSIONS,
+            acceleration=self.config.acceleration,
+            cpus=os.cpu_count() or 1,
+            cpu_mhz=int(mhz),
+            memory_mib=_memory_kib() // _MIB,
+            pools={name: _space(folder) for name, folder in self._pools.items()},
+            management_address=self.config.management_address,
+            tunnel_port=self.config.tunnel_port,
+            console_relay_port=self.config.console_relay_port,
+        )
+
+    def put_volume(self, volume: Volume) -> HostVolume:
+        """Make or grow a volume of its own; it outlives every VM that has it. Raises HostError."""
+        self.volumes.ensure(volume, lambda _step: None, threading.Event())
+        self.volumes.keep(volume.id)
+        attached = self.domains.attachments()
+        if self.volumes.is_smaller(volume):
+            owner = attached.get(volume.id, "")
+            path = self.volumes.path(volume)
+            if not owner or not self.domains.grow_running(owner, path, volume.bytes):
+                self.volumes.grow(volume)
+        return self.volumes.get(volume.id, attached)
+
+    def health(self) -> list[ProbeResult]:
+        """Functional checks, in words."""
+        return [
+            self._probe_libvirt(),
+            self._probe_networks(),
+            self._probe_relay(),
+            *map(self._probe_pool, self._pools),
+        ]
+
+    def _probe_libvirt(self) -> ProbeResult:
+        try:
+            count = len(self.hypervisor.states())
+        except EngineError as error:
+            return ProbeResult(service="libvirt", name="libvirtd answers", healthy=False, message=str(error))
+        message = f"libvirtd answers on {platform.node()}: {count} VMs"
+        return ProbeResult(service="libvirt", name="libvirtd answers", healthy=True, message=message)
+
+    def _probe_networks(self) -> ProbeResult:
+        problems = self.networks.problems()
+        message = "; ".join(problems) or "bridges and tunnels are as asked"
+        return ProbeResult(
+            service="networks", name="links are as asked", healthy=not problems, message=message
+        )
+
+    def _probe_relay(self) -> ProbeResult:
+        address = (self.config.management_address, self.config.tunnel_port)
+        try:
+            socket.create_connection(address, timeout=5).close()
+        except OSError as error:
+            words = f"nothing answers on {address[0]}:{address[1]} ({error}): start pileus-relay"
+            return ProbeResult(service="relay", name="tunnel accepts", healthy=False, message=words)
+        message = f"the tunnel accepts on {address[0]}:{address[1]}"
+        return ProbeResult(service="relay", name="tunnel accepts", healthy=True, message=message)
+
+    def _probe_pool(self, name: str) -> ProbeResult:
+        folder = self._pools[name]
+        is_usable = folder.is_dir() and os.access(folder, os.W_OK)
+        message = f"{folder} is {'writable' if is_usable else 'missing or read-only: mount it again'}"
+        return ProbeResult(service="storage", name=f"pool {name}", healthy=is_usable, message=message)
+
+
+def _space(folder: Path) -> tuple[int, int]:
+    """Total and free bytes."""
+    usage = shutil.disk_usage(folder)
+    return usage.total, usage.free
+
+
+def _memory_kib() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1])
+    return 0

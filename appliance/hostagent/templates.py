@@ -1,0 +1,161 @@
+"""The host's template cache: what overlays are based on. An entry never changes once it is in."""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from ipaddress import IPv4Network
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from appliance.hostagent.catalog import CatalogImage, find_image
+from appliance.hostagent.errors import Cancelled, Refused
+from appliance.hostagent.image_header import read_header
+from systemvm.engine import fetch
+from systemvm.engine.image_header import ImageRefused, inspect_image
+from systemvm.spec.host import HostTemplate, TemplatePull
+
+Say = Callable[[str], None]
+#: Largest template, as a file and as a disk.
+MAX_BYTES = 1 << 42
+_CHUNK = 1 << 20
+_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+
+# httpx prints every URL at INFO, and ours carry tickets.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class TemplateCache:
+    """Templates in `folder`; catalog images are hard-linked in, so that a new build never pulls an old
+    one from under a running VM. Pulls of one template by several VMs become one.
+    """
+
+    def __init__(
+        self, folder: Path, images: Path, *, pull_timeout: float, backoff: float = fetch.BACKOFF
+    ) -> None:
+        self._folder = folder
+        self._images = images
+        self._pull_timeout = pull_timeout
+        self._backoff = backoff
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._pulling: dict[str, int] = {}
+
+    def base(self, wanted: TemplatePull, say: Say, cancelled: threading.Event) -> Path:
+        """The disk to base an overlay on, pulled if it is not here. Raises HostError."""
+        if not wanted.url:
+            image = find_image(self._images, wanted.template)
+            return self._link(image, image.disk)
+        key = _key(wanted)
+        path = self._folder / f"{key}.img"
+        while not self._locks[key].acquire(timeout=0.5):
+            say(f"waiting for template {wanted.template}, {self._pulling.get(key, 0)} % pulled")
+        try:
+            if not path.exists():
+                self._pull(key, wanted, path, say, cancelled)
+        finally:
+            self._pulling.pop(key, None)
+            self._locks[key].release()
+        return path
+
+    def boot_files(self, name: str) -> tuple[Path, Path, str]:
+        """Kernel, initrd and command line of a catalog image. Raises NotFound."""
+        image = find_image(self._images, name)
+        return self._link(image, image.kernel), self._link(image, image.initrd), image.cmdline()
+
+    def list(self) -> list[HostTemplate]:
+        """What is in the cache, and what is being pulled."""
+        present = [
+            HostTemplate(
+                key=path.stem,
+                state="ready",
+                percent=100,
+                bytes=path.stat().st_size,
+                virtual_size=read_header(path).virtual_size,
+            )
+            for path in sorted(self._folder.glob("*.img"))
+        ]
+        return present + [
+            HostTemplate(key=key, state="pulling", percent=percent)
+            for key, percent in sorted(self._pulling.items())
+        ]
+
+    def _pull(self, key: str, wanted: TemplatePull, path: Path, say: Say, cancelled: threading.Event) -> None:
+        part = path.with_suffix(".part")
+
+        def tell(have: int, total: int) -> None:
+            self._pulling[key] = have * 100 // total if total else 0
+            say(f"pulling template {wanted.template}, {self._pulling[key]} %")
+
+        tell(0, 0)
+        try:
+            self._fetcher(wanted).fetch(
+                wanted.url, part, max_bytes=MAX_BYTES, progress=tell, cancelled=cancelled.is_set
+            )
+            say(f"checking template {wanted.template}")
+            _check(part, wanted, cancelled)
+        except fetch.Cancelled:
+            raise Cancelled(f"the pull of template {wanted.template} was cancelled") from None
+        except ImageRefused:
+            part.unlink()
+            raise
+        part.chmod(0o600)
+        os.replace(part, path)
+
+    def _fetcher(self, wanted: TemplatePull) -> fetch.Fetcher:
+        """Reaches the address in the signed URL and no other, by redirects neither."""
+        try:
+            network = IPv4Network(urlsplit(wanted.url).hostname or "")
+        except ValueError:
+            words = "its URL must name the storage VM by address"
+            raise Refused(f"template {wanted.template}: {words}") from None
+        return fetch.Fetcher(
+            allowed=(network,),
+            authorities=wanted.server_ca,
+            server_name=wanted.server_name,
+            total_timeout=self._pull_timeout,
+            backoff=self._backoff,
+        )
+
+    def _link(self, image: CatalogImage, source: Path) -> Path:
+        """The file of a catalog image inside the cache; a copy where the catalog is on another disk."""
+        suffix = ".img" if source == image.disk else f".{source.name}"
+        target = self._folder / f"catalog-{image.name}-{image.version}{suffix}"
+        with self._locks[target.name]:
+            if not target.exists():
+                temporary = target.with_suffix(".part")
+                temporary.unlink(missing_ok=True)
+                try:
+                    os.link(source, temporary)
+                except OSError:
+                    shutil.copyfile(source, temporary)
+                os.replace(temporary, target)
+        return target
+
+
+def _key(wanted: TemplatePull) -> str:
+    key = wanted.sha256.removeprefix("sha256:") or wanted.template
+    if not _KEY.fullmatch(key):
+        raise Refused(f"template {wanted.template!r}: {key!r} cannot be the name of a file")
+    return key
+
+
+def _check(part: Path, wanted: TemplatePull, cancelled: threading.Event) -> None:
+    """The right bytes, and harmless ones. Raises ImageRefused."""
+    promised = wanted.sha256.removeprefix("sha256:")
+    if promised and (found := _sha256(part, cancelled)) != promised:
+        raise ImageRefused(f"template {wanted.template}: its SHA-256 is {found}, promised was {promised}")
+    inspect_image(part, read_header(part).format, MAX_BYTES)
+
+
+def _sha256(path: Path, cancelled: threading.Event) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            if cancelled.is_set():
+                raise fetch.Cancelled
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Starts what a node needs: the private libvirtd, the agents, the management server."""

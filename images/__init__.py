@@ -1,0 +1,1 @@
+"""Appliance images: recipes, diskimage-builder elements and the builder that makes bootable disks."""

@@ -1,0 +1,1 @@
+"""The management server: CloudStack API, accounts, orchestration, durable jobs, hypervisor drivers."""

@@ -1,0 +1,1 @@
+"""HTTP clients of the agents on hosts and in system VMs."""

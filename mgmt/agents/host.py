@@ -1,0 +1,113 @@
+"""The agent of a hypervisor host: networks, VMs and volumes, over mutual TLS on the management network."""
+
+from typing import TypeVar
+
+import httpx
+from msgspec import Struct
+
+from mgmt.agents.errors import AgentNotFound
+from mgmt.agents.tls import Credentials, client_context
+from mgmt.agents.wire import Wire
+from systemvm.spec.host import (
+    HOST_AGENT_PORT,
+    TUNNEL_PORT,
+    Domain,
+    DomainStatus,
+    HostInfo,
+    HostState,
+    HostVolume,
+    Volume,
+)
+
+T = TypeVar("T")
+#: Longest wait for a VM or volume within one request, in seconds; then its status says `preparing`.
+WAIT_SECONDS = 20
+_STATE_SECONDS = 120.0
+
+
+class HostEndpoint(Struct, frozen=True, kw_only=True):
+    """Where a host's agent is, and the name in its certificate (empty: verified by its address)."""
+
+    id: str
+    name: str
+    address: str
+    port: int = HOST_AGENT_PORT
+    tunnel_port: int = TUNNEL_PORT
+    server_name: str = ""
+
+
+class HostAgent:
+    """REST client of one host's agent. Every method raises `AgentError`."""
+
+    def __init__(self, endpoint: HostEndpoint, credentials: Credentials) -> None:
+        self._endpoint = endpoint
+        self._credentials = credentials
+
+    def info(self) -> HostInfo:
+        """What the host is and has."""
+        return self._ask("GET", "/v1/info", HostInfo)
+
+    def put_state(self, state: HostState) -> None:
+        """Make the host's networks what the document says."""
+        with self._client() as client:
+            self._wire(client).request("PUT", "/v1/state", body=state, seconds=_STATE_SECONDS)
+
+    def put_domain(self, domain: Domain, *, force: bool = False) -> DomainStatus:
+        """Make a VM what the document says; long work answers `preparing` and goes on."""
+        query = {"wait": str(WAIT_SECONDS), "force": "true" if force else "false"}
+        with self._client() as client:
+            return self._wire(client).ask(
+                "PUT",
+                f"/v1/domains/{domain.id}",
+                DomainStatus,
+                body=domain,
+                seconds=WAIT_SECONDS + 60.0,
+                query=query,
+            )
+
+    def domain_status(self, domain_id: str) -> DomainStatus | None:
+        """What the host says of a VM; None when it has none of that id."""
+        try:
+            return self._ask("GET", f"/v1/domains/{domain_id}", DomainStatus)
+        except AgentNotFound:
+            return None
+
+    def all_domains(self) -> list[DomainStatus]:
+        """What the host says of all its VMs, by one call."""
+        return self._ask("GET", "/v1/domains", list[DomainStatus])
+
+    def delete_domain(self, domain_id: str) -> None:
+        """Stop a VM and remove all that is its own; gone already is fine."""
+        with self._client() as client:
+            self._wire(client).request(
+                "DELETE",
+                f"/v1/domains/{domain_id}",
+                seconds=WAIT_SECONDS + 60.0,
+                query={"wait": str(WAIT_SECONDS)},
+            )
+
+    def put_volume(self, volume: Volume) -> HostVolume:
+        """Make or grow a volume of its own, attached to nothing."""
+        with self._client() as client:
+            return self._wire(client).ask(
+                "PUT", f"/v1/volumes/{volume.id}", HostVolume, body=volume, seconds=_STATE_SECONDS
+            )
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Remove a volume; gone already is fine."""
+        with self._client() as client:
+            self._wire(client).request("DELETE", f"/v1/volumes/{volume_id}", seconds=60.0)
+
+    def _ask(self, method: str, path: str, kind: type[T]) -> T:
+        with self._client() as client:
+            return self._wire(client).ask(method, path, kind)
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"https://{self._endpoint.address}:{self._endpoint.port}",
+            verify=client_context(self._credentials, self._endpoint.server_name or None),
+            trust_env=False,
+        )
+
+    def _wire(self, client: httpx.Client) -> Wire:
+        return Wire(f"host {self._endpoint.name}", client)

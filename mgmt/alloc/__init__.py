@@ -1,0 +1,1 @@
+"""Who gets which address, MAC, network id, host and pool."""

@@ -1,0 +1,179 @@
+"""Who may do what: kinds of callers, and a policy for every table whose ids may be parameters.
+
+Denied by default: a `Ref` to a table without a policy fails when the command is registered.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mgmt.model.errors import PermissionDenied
+from mgmt.model.states import AccountType, Allocation
+from mgmt.store import tables
+from mgmt.store.tables import Account, Domain, User
+from mgmt.store.tables.base import Identified
+
+Access = frozenset[AccountType]
+ROOT: Access = frozenset({AccountType.root_admin})
+ADMINS: Access = frozenset({AccountType.root_admin, AccountType.domain_admin})
+EVERYONE: Access = frozenset(AccountType)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: a user with account and domain."""
+
+    user: User
+    account: Account
+    domain: Domain
+
+    @property
+    def type(self) -> AccountType:
+        """The kind of account."""
+        return AccountType(self.account.type)
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the caller may see and do everything."""
+        return self.type is AccountType.root_admin
+
+    def covers(self, session: Session, account_id: str | None, domain_id: str | None) -> bool:
+        """Whether what this account of this domain owns is the caller's to operate."""
+        if self.is_root or (account_id is not None and account_id == self.account.id):
+            return True
+        return self.type is AccountType.domain_admin and self.covers_domain(session, domain_id)
+
+    def covers_domain(self, session: Session, domain_id: str | None) -> bool:
+        """Whether the domain is in the subtree that the caller administers."""
+        if self.is_root:
+            return True
+        if self.type is not AccountType.domain_admin or domain_id is None:
+            return False
+        path = session.scalar(select(Domain.path).where(Domain.id == domain_id))
+        return path is not None and path.startswith(self.domain.path)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Marks a parameter as the id of a row of `table`; the dispatcher finds and authorizes it.
+
+    `use` asks only for the right to use it (a public template, an offering), not to change it.
+    """
+
+    table: type[Identified]
+    use: bool = False
+
+
+@dataclass(frozen=True)
+class InnerRef:
+    """Marks a list of maps whose `key` holds the id of a row of `table` (`iptonetworklist[0].networkid`)."""
+
+    key: str
+    table: type[Identified]
+    use: bool = False
+
+
+Policy = Callable[[Caller, Session, Any, bool], bool]
+"""Caller, session, row, whether only for use: may the caller?"""
+
+
+def _owned(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    return caller.covers(session, row.account_id, row.domain_id)
+
+
+def _root(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    return caller.is_root
+
+
+def _shared(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    return use or caller.is_root
+
+
+def _zone(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    return caller.is_root or (use and row.allocation == Allocation.enabled)
+
+
+def _template(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    return (use and (row.is_public or row.is_builtin)) or _owned(caller, session, row, use)
+
+
+def _domain(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    return (use and row.id == caller.domain.id) or caller.covers_domain(session, row.id)
+
+
+def _account(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    """A domain administrator rules the accounts of the domain, but never a root administrator's."""
+    if row.type == AccountType.root_admin and not caller.is_root:
+        return False
+    return caller.covers(session, row.id, row.domain_id)
+
+
+def _user(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    """Oneself; others, also of the own account, are for administrators."""
+    if row.id == caller.user.id:
+        return True
+    account = session.get_one(Account, row.account_id)
+    return caller.type is not AccountType.user and _account(caller, session, account, use)
+
+
+def _member(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    rule = session.get(tables.BalancerRule, row.rule_id)
+    return rule is not None and _owned(caller, session, rule, use)
+
+
+OWNED = (
+    tables.Vm,
+    tables.Nic,
+    tables.SshKeyPair,
+    tables.Network,
+    tables.PublicAddress,
+    tables.FirewallRule,
+    tables.EgressRule,
+    tables.PortForwardingRule,
+    tables.BalancerRule,
+    tables.Volume,
+    tables.Job,
+    tables.Event,
+    tables.Tag,
+)
+INFRASTRUCTURE = (
+    tables.Pod,
+    tables.Cluster,
+    tables.Host,
+    tables.StoragePool,
+    tables.ImageStore,
+    tables.PhysicalNetwork,
+    tables.TrafficType,
+    tables.VlanRange,
+)
+OFFERINGS = (tables.ServiceOffering, tables.DiskOffering, tables.NetworkOffering)
+
+POLICIES: dict[type[Identified], Policy] = {
+    **dict.fromkeys(OWNED, _owned),
+    **dict.fromkeys(INFRASTRUCTURE, _root),
+    **dict.fromkeys(OFFERINGS, _shared),
+    tables.Zone: _zone,
+    tables.Template: _template,
+    tables.Domain: _domain,
+    tables.Account: _account,
+    tables.User: _user,
+    tables.BalancerMember: _member,
+}
+
+
+def may_have(caller: Caller, session: Session, row: Identified, *, use: bool = False) -> bool:
+    """Whether the table's policy lets the caller have the row."""
+    return POLICIES[type(row)](caller, session, row, use)
+
+
+def authorize(caller: Caller, session: Session, row: Identified, *, use: bool) -> None:
+    """Raise `PermissionDenied` unless the caller may have the row."""
+    if not may_have(caller, session, row, use=use):
+        text = (
+            f"Account {caller.account.name} does not have permission to"
+            f" {'use' if use else 'operate with'} {type(row).__tablename__} {row.id}"  # type: ignore[attr-defined]
+        )
+        raise PermissionDenied(text)

@@ -1,0 +1,107 @@
+"""The Flask application: `/client/api`, one route for all commands."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+from flask import Flask, Response, request
+
+from mgmt.api import commands
+from mgmt.api.auth import Attempt, authenticate, check_method
+from mgmt.api.call import Context
+from mgmt.api.dispatch import dispatch, find_command
+from mgmt.api.params import Form
+from mgmt.api.registry import REGISTRY
+from mgmt.api.responses.login import login_response
+from mgmt.api.sessions import KEY_COOKIE, SESSION_COOKIE, OpenedSession, log_in, log_out, read_credentials
+from mgmt.api.throttle import Throttle
+from mgmt.api.wire import as_cloud_error, read_pairs, respond, respond_error, wants_json
+from mgmt.model.errors import Unauthorized, UnknownCommand, WrongMethod
+
+MOST_BYTES = 2 * 1024 * 1024
+"""Longest request body: 1 MiB of user data, in base64, and some."""
+
+
+def load_commands() -> None:
+    """Import every module of commands, so that all are registered, and check each.
+
+    Raises `TypeError` for a command that is declared wrongly.
+    """
+    for module in pkgutil.walk_packages(commands.__path__, f"{commands.__name__}."):
+        importlib.import_module(module.name)
+    REGISTRY.all()
+
+
+def create_app(context: Context) -> Flask:
+    """The application of one management server."""
+    load_commands()
+    app = Flask("mgmt", static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=MOST_BYTES, MAX_FORM_MEMORY_SIZE=MOST_BYTES)
+    throttle = Throttle()
+
+    @app.route("/client/api", methods=["GET", "POST"])
+    @app.route("/client/api/", methods=["GET", "POST"])
+    def api() -> Response:
+        return answer_call(context, throttle)
+
+    return app
+
+
+def answer_call(context: Context, throttle: Throttle) -> Response:
+    """Answer the current request; never raises."""
+    version = context.config.version
+    envelope, as_json = "errorresponse", False
+    try:
+        pairs = read_pairs(request)
+        as_json = wants_json(pairs)
+        attempt = Attempt(request, pairs, {name.lower(): value for name, value in pairs.items()})
+        name = attempt.flat.get("command", "")
+        if REGISTRY.find(name) or name in DOORS:
+            envelope = f"{name.lower()}response"
+        if name in DOORS:
+            return DOORS[name](context, throttle, attempt, as_json)
+        caller = authenticate(context, attempt)
+        registered = find_command(name)
+        envelope = registered.envelope
+        check_method(context, attempt, registered)
+        try:
+            body = dispatch(context, caller, registered, Form(pairs))
+        except UnknownCommand as refused:
+            if attempt.has_key:
+                raise Unauthorized(refused.text) from refused
+            envelope = "errorresponse"
+            raise
+        return respond(envelope, body, as_json=as_json, version=version)
+    except Exception as error:  # the one place where every failure becomes an answer
+        return respond_error(envelope, as_cloud_error(error), as_json=as_json, version=version)
+
+
+def _login(context: Context, throttle: Throttle, attempt: Attempt, as_json: bool) -> Response:
+    if attempt.request.method != "POST":
+        raise WrongMethod("login must be sent by POST, so that the password is in no log")
+    credentials = read_credentials(attempt.flat, attempt.request.remote_addr or "")
+    opened = log_in(context, throttle, credentials)
+    body = login_response(opened, context.config.session_seconds)
+    response = respond("loginresponse", body, as_json=as_json, version=context.config.version)
+    _set_cookies(response, opened, secure=attempt.request.is_secure)
+    return response
+
+
+def _set_cookies(response: Response, opened: OpenedSession, *, secure: bool) -> None:
+    for name, value in ((SESSION_COOKIE, opened.session_id), (KEY_COOKIE, opened.session_key)):
+        response.set_cookie(name, value, httponly=True, samesite="Lax", secure=secure, path="/")
+
+
+def _logout(context: Context, throttle: Throttle, attempt: Attempt, as_json: bool) -> Response:
+    log_out(context, attempt.request.cookies.get(SESSION_COOKIE))
+    body = {"description": "success"}
+    response = respond("logoutresponse", body, as_json=as_json, version=context.config.version)
+    for name in (SESSION_COOKIE, KEY_COOKIE):
+        response.delete_cookie(name, path="/", httponly=True, samesite="Lax")
+    return response
+
+
+DOORS: dict[str, Callable[[Context, Throttle, Attempt, bool], Response]] = {
+    "login": _login,
+    "logout": _logout,
+}

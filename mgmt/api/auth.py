@@ -1,0 +1,68 @@
+"""Who calls: by the signature of an API key, or by a session."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Request
+from sqlalchemy import select
+
+from mgmt.api.access import Caller
+from mgmt.api.call import Context
+from mgmt.api.registry import REGISTRY, Registered
+from mgmt.api.sessions import SESSION_COOKIE, find_session_caller, is_enabled, load_caller
+from mgmt.api.signature import REFUSED, check_expiry, signature_matches
+from mgmt.model.errors import Unauthorized, WrongMethod
+from mgmt.store.tables import User
+
+SECRET_KEY_CONTEXT = "user.secret_key"  # noqa: S105 (the name of a column)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A call before anybody is believed. `pairs` are the parameters as sent, `flat` with lower-case names."""
+
+    request: Request
+    pairs: Mapping[str, str]
+    flat: Mapping[str, str]
+
+    @property
+    def has_key(self) -> bool:
+        """Whether it is a signed call."""
+        return "apikey" in self.flat
+
+
+def authenticate(context: Context, attempt: Attempt) -> Caller:
+    """The caller. Raises `Unauthorized`."""
+    if attempt.has_key:
+        return _by_signature(context, attempt)
+    session_id = attempt.request.cookies.get(SESSION_COOKIE)
+    session_key = attempt.flat.get("sessionkey")
+    if not session_id or not session_key:
+        raise Unauthorized("unable to verify user credentials: sign the request with an API key, or log in")
+    return find_session_caller(context, session_id, session_key)
+
+
+def check_method(context: Context, attempt: Attempt, registered: Registered) -> None:
+    """Raise `WrongMethod` for a change by GET under a session in a browser."""
+    if attempt.has_key or not registered.changes or attempt.request.method == "POST":
+        return
+    if context.config.strict_post or "Sec-Fetch-Site" in attempt.request.headers:
+        raise WrongMethod(f"{registered.name} changes something, so under a session it must be sent by POST")
+
+
+def _by_signature(context: Context, attempt: Attempt) -> Caller:
+    flat = attempt.flat
+    signature = flat.get("signature")
+    known = REGISTRY.find(flat.get("command", "")) is not None
+    if not signature or not known:
+        raise Unauthorized(REFUSED)
+    check_expiry(flat.get("signatureversion"), flat.get("expires"), context.clock())
+    with context.database.reading() as session:
+        user = session.scalar(select(User).where(User.api_key == flat["apikey"], User.removed.is_(None)))
+        caller = load_caller(session, user)
+    if caller is None or caller.user.secret_key is None:
+        raise Unauthorized(REFUSED)
+    secret = context.seal.open(caller.user.secret_key, SECRET_KEY_CONTEXT)
+    if not signature_matches(attempt.pairs, signature, secret) or not is_enabled(caller):
+        raise Unauthorized(REFUSED)
+    return caller

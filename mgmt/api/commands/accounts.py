@@ -1,0 +1,209 @@
+"""Accounts: owners of resources."""
+
+from typing import Annotated, Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from mgmt.api.access import ADMINS, EVERYONE, Ref
+from mgmt.api.call import Call
+from mgmt.api.commands.users import NewUser, add_user
+from mgmt.api.commands.zones import refuse_if_used
+from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
+from mgmt.api.responses.identity import ACCOUNT
+from mgmt.model.errors import MissingParameter, ParameterError, PermissionDenied
+from mgmt.model.states import AccountType
+from mgmt.store.tables import Account, Domain, Job, Network, Template, User, Vm, Volume
+
+ENABLED = "enabled"
+DISABLED = "disabled"
+LOCKED = "locked"
+
+
+class ListAccounts(ListCommand, kw_only=True, frozen=True):
+    """Lists accounts."""
+
+    spec = Spec(answer=ACCOUNT, access=EVERYONE)
+    searched = (Account.name,)
+
+    name: Annotated[str | None, Equals(Account.name)] = None
+    accounttype: Annotated[int | None, "0 user, 1 root admin, 2 domain admin", Equals(Account.type)] = None
+    state: Annotated[str | None, "enabled, disabled or locked", Equals(Account.state)] = None
+    domainid: Annotated[str | None, Ref(Domain, use=True), "list only accounts of this domain"] = None
+    listall: bool = False
+    isrecursive: bool = False
+    details: Annotated[str | None, "accepted and not needed: everything is shown"] = None
+
+    def ownership(self, call: Call) -> ColumnElement[bool] | None:
+        """What the caller asked for and may see."""
+        return visible_accounts(
+            call,
+            self.domainid,
+            every=self.listall or self.id is not None or self.name is not None,
+            recursive=self.isrecursive,
+        )
+
+
+def visible_accounts(
+    call: Call, domain_id: str | None, *, every: bool, recursive: bool
+) -> ColumnElement[bool] | None:
+    """The condition on accounts: own one; a domain's or all below the own one for administrators."""
+    caller = call.caller
+    if caller.type is AccountType.user or not (every or domain_id or recursive):
+        return Account.id == caller.account.id
+    if domain_id is not None:
+        if not caller.covers_domain(call.session, domain_id):
+            raise PermissionDenied(f"Domain {domain_id} is not yours to list; leave domainid away")
+        return in_domain(call.session, Account.domain_id, domain_id, recursive=recursive)
+    if caller.is_root:
+        return None
+    return in_domain(call.session, Account.domain_id, caller.domain.id, recursive=True)
+
+
+class CreateAccount(SyncCommand, kw_only=True, frozen=True):
+    """Creates an account with its first user."""
+
+    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.CREATE")
+
+    username: Annotated[str, "the name to log in with"]
+    password: Annotated[str, "the password of the user"]
+    firstname: Annotated[str, "the first name of the user"]
+    lastname: Annotated[str, "the last name of the user"]
+    email: Annotated[str, "the address of the user"]
+    account: Annotated[str | None, "the name of the account; the user's otherwise"] = None
+    accounttype: Annotated[int | None, "0 user, 1 root admin, 2 domain admin"] = None
+    domainid: Annotated[str | None, Ref(Domain), "the domain of the account; ROOT otherwise"] = None
+    timezone: Annotated[str, "the time zone of the user"] = "UTC"
+
+    def run(self, call: Call) -> Account:
+        """Check and insert; nobody makes an account more powerful than the own one."""
+        kind = self._kind(call)
+        domain = call.row_or_none(Domain, self.domainid)
+        if domain is None:
+            domain = call.session.get_one(Domain, call.caller.domain.id)
+        name = self.account or self.username
+        _check_name_free(call.session, domain, name)
+        account = Account(name=name, domain_id=domain.id, type=kind)
+        call.session.add(account)
+        call.session.flush()
+        new = NewUser(self.username, self.password, self.firstname, self.lastname, self.email, self.timezone)
+        add_user(call.session, account, new)
+        return account
+
+    def _kind(self, call: Call) -> AccountType:
+        if self.accounttype is None:
+            text = "Unable to execute API command createaccount due to missing parameter accounttype"
+            raise MissingParameter(text)
+        if self.accounttype not in set(AccountType):
+            raise wrong_value("accounttype", self.accounttype, "0 (user), 1 (root admin) or 2 (domain admin)")
+        kind = AccountType(self.accounttype)
+        if kind is AccountType.root_admin and not call.caller.is_root:
+            raise PermissionDenied("Only a root administrator makes root administrators")
+        return kind
+
+
+class UpdateAccount(SyncCommand, kw_only=True, frozen=True):
+    """Renames an account."""
+
+    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.UPDATE")
+
+    id: Annotated[str | None, Ref(Account)] = None
+    account: Annotated[str | None, OWNER, "the name of the account, instead of its ID"] = None
+    domainid: OwnerDomain = None
+    newname: Annotated[str | None, "the new name of the account"] = None
+
+    def run(self, call: Call) -> Account:
+        """Change the name."""
+        account = pick_account(call, self.id, self.account)
+        if self.newname and self.newname != account.name:
+            domain = call.session.get_one(Domain, account.domain_id)
+            _check_name_free(call.session, domain, self.newname)
+            account.name = self.newname
+        return account
+
+
+class EnableAccount(SyncCommand, kw_only=True, frozen=True):
+    """Enables an account."""
+
+    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.ENABLE")
+
+    id: Annotated[str | None, Ref(Account)] = None
+    account: Annotated[str | None, OWNER, "the name of the account, instead of its ID"] = None
+    domainid: OwnerDomain = None
+
+    def run(self, call: Call) -> Account:
+        """Let its users in again."""
+        account = pick_account(call, self.id, self.account)
+        account.state = ENABLED
+        return account
+
+
+class DisableAccount(AsyncCommand, kw_only=True, frozen=True):
+    """Disables or locks an account: its users cannot log in and its keys are refused."""
+
+    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.DISABLE")
+
+    lock: Annotated[bool, "true to lock it; false to disable it"]
+    id: Annotated[str | None, Ref(Account)] = None
+    account: Annotated[str | None, OWNER, "the name of the account, instead of its ID"] = None
+    domainid: OwnerDomain = None
+
+    def run(self, call: Call) -> Job:
+        """Shut its users out, the caller's own account excepted."""
+        account = pick_account(call, self.id, self.account)
+        _refuse_own(call, account, "disabled")
+        account.state = LOCKED if self.lock else DISABLED
+        return call.finish(kind="Account", about=account)
+
+
+class DeleteAccount(AsyncCommand, kw_only=True, frozen=True):
+    """Deletes an account that owns nothing any more, with its users."""
+
+    spec = Spec(access=ADMINS, event="ACCOUNT.DELETE")
+
+    id: Annotated[str, Ref(Account)]
+
+    def run(self, call: Call) -> Job:
+        """Refuse while it owns anything."""
+        account = call.row(Account, self.id)
+        _refuse_own(call, account, "deleted")
+        owned: tuple[tuple[Any, str], ...] = (
+            (Vm, "VMs"),
+            (Volume, "volumes"),
+            (Network, "networks"),
+            (Template, "templates"),
+        )
+        for table, word in owned:
+            condition = table.account_id == account.id
+            refuse_if_used(call.session, table, condition, f"Account {account.name}", word)
+        for user in call.session.scalars(select(User).where(User.account_id == account.id)):
+            user.removed = user.removed or call.now()
+            user.api_key = user.secret_key = None
+        account.removed = call.now()
+        return call.finish(kind="Account", about=account)
+
+
+def pick_account(call: Call, account_id: str | None, name: str | None) -> Account:
+    """The account named by its id or by name and domain, in this transaction. Raises `MissingParameter`."""
+    if account_id is not None:
+        return call.row(Account, account_id)
+    if name is None:
+        text = f"Unable to execute API command {call.command.lower()} due to missing parameter id"
+        raise MissingParameter(text)
+    return call.session.get_one(Account, call.owner.account.id)
+
+
+def _refuse_own(call: Call, account: Account, word: str) -> None:
+    if account.id == call.caller.account.id or account.name == "system":
+        raise ParameterError(f"Account {account.name} is your own or the system's; it cannot be {word}")
+
+
+def _check_name_free(session: Session, domain: Domain, name: str) -> None:
+    taken = select(Account.id).where(
+        Account.domain_id == domain.id, Account.name == name, Account.removed.is_(None)
+    )
+    if session.scalar(taken):
+        raise ParameterError(f"Domain {domain.name} already has an account {name}; choose another name")

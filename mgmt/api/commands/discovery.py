@@ -1,0 +1,213 @@
+"""What the server says of itself: capabilities, hypervisors, OS types, limits, servers."""
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import NAMESPACE_DNS, uuid5
+
+from sqlalchemy import func, select
+
+from mgmt.api.access import EVERYONE, ROOT, Ref
+from mgmt.api.call import Call
+from mgmt.api.lists import PlainListCommand
+from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
+from mgmt.api.params import unknown_entity
+from mgmt.api.registry import REGISTRY, Response, Spec, SyncCommand
+from mgmt.api.responses.discovery import (
+    CapabilityResponse,
+    EventTypeResponse,
+    HypervisorResponse,
+    OsCategoryResponse,
+    OsTypeResponse,
+    ResourceLimitResponse,
+    ServerMetricsResponse,
+    ServerResponse,
+)
+from mgmt.api.responses.lookup import wire_time
+from mgmt.model.os_types import CATEGORIES, OS_TYPES, category_id
+from mgmt.model.states import JobStatus
+from mgmt.store.tables import Host, Job, LoginSession, Zone
+from mgmt.store.tables.base import now
+
+HYPERVISORS = ("KVM",)
+STARTED = now()
+
+RESOURCES = {
+    0: "user_vm",
+    1: "public_ip",
+    2: "volume",
+    3: "snapshot",
+    4: "template",
+    5: "project",
+    6: "network",
+    7: "vpc",
+    8: "cpu",
+    9: "memory",
+    10: "primary_storage",
+    11: "secondary_storage",
+}
+"""CloudStack's numbers of the kinds of limits."""
+
+
+class ListCapabilities(SyncCommand, kw_only=True, frozen=True):
+    """Lists what this cloud can do."""
+
+    spec = Spec(answer=CapabilityResponse, key="capability", access=EVERYONE)
+
+    def run(self, call: Call) -> Response:
+        """The version clients compare with, and flags."""
+        return CapabilityResponse(cloudstackversion=call.context.config.version)
+
+
+class ListHypervisors(PlainListCommand, kw_only=True, frozen=True):
+    """Lists hypervisors."""
+
+    spec = Spec(answer=HypervisorResponse, key="hypervisor", access=EVERYONE)
+
+    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """Those with a driver."""
+        return [HypervisorResponse(name=name) for name in HYPERVISORS]
+
+
+class ListOsTypes(PlainListCommand, kw_only=True, frozen=True):
+    """Lists kinds of guest operating systems."""
+
+    spec = Spec(answer=OsTypeResponse, key="ostype", access=EVERYONE)
+
+    id: Annotated[str | None, "list only the one with this ID"] = None
+    oscategoryid: Annotated[str | None, "list only those of this category"] = None
+    description: Annotated[str | None, "list only the one with this description"] = None
+    keyword: str | None = None
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """The fixed list, filtered."""
+        if self.id is not None and self.id not in {item.id for item in OS_TYPES}:
+            raise unknown_entity("id", self.id)
+        return [
+            OsTypeResponse(
+                id=item.id,
+                name=item.description,
+                description=item.description,
+                oscategoryid=item.category_id,
+                oscategoryname=item.category,
+            )
+            for item in OS_TYPES
+            if self.id in (None, item.id)
+            and self.oscategoryid in (None, item.category_id)
+            and self.description in (None, item.description)
+            and (self.keyword or "").lower() in item.description.lower()
+        ]
+
+
+class ListOsCategories(PlainListCommand, kw_only=True, frozen=True):
+    """Lists families of guest operating systems."""
+
+    spec = Spec(answer=OsCategoryResponse, key="oscategory", access=EVERYONE)
+
+    id: Annotated[str | None, "list only the one with this ID"] = None
+    name: Annotated[str | None, "list only the one with this name"] = None
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """The fixed list, filtered."""
+        found = [OsCategoryResponse(id=category_id(name), name=name) for name in CATEGORIES]
+        return [item for item in found if self.id in (None, item.id) and self.name in (None, item.name)]
+
+
+class ListResourceLimits(PlainListCommand, kw_only=True, frozen=True):
+    """Lists the limits of an account: there are none yet."""
+
+    spec = Spec(answer=ResourceLimitResponse, key="resourcelimit", access=EVERYONE)
+
+    account: OwnerAccount = None
+    domainid: OwnerDomain = None
+    projectid: OwnerProject = None
+    resourcetype: Annotated[int | None, "the number of the kind of resource"] = None
+    resourcetypename: Annotated[str | None, "the name of the kind of resource"] = None
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """-1, no limit, for each kind."""
+        return [
+            ResourceLimitResponse(
+                account=call.owner.account.name,
+                domain=call.owner.domain.name,
+                domainid=call.owner.domain.id,
+                resourcetype=str(number),
+                resourcetypename=name,
+                max=-1,
+            )
+            for number, name in RESOURCES.items()
+            if self.resourcetype in (None, number) and self.resourcetypename in (None, name)
+        ]
+
+
+class ListManagementServersMetrics(PlainListCommand, kw_only=True, frozen=True):
+    """Lists the management servers and how they are."""
+
+    spec = Spec(answer=ServerMetricsResponse, key="managementserver", access=ROOT)
+
+    id: Annotated[str | None, "list only the one with this ID"] = None
+    name: Annotated[str | None, "list only the one with this name"] = None
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """This one."""
+        server = _metrics(call)
+        return [server] if self.id in (None, server.id) and self.name in (None, server.name) else []
+
+
+class ListManagementServers(PlainListCommand, kw_only=True, frozen=True):
+    """Lists the management servers."""
+
+    spec = Spec(answer=ServerResponse, key="managementserver", access=ROOT)
+
+    id: Annotated[str | None, "list only the one with this ID"] = None
+    name: Annotated[str | None, "list only the one with this name"] = None
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """This one."""
+        server = ServerResponse(**_this_server(call))
+        return [server] if self.id in (None, server.id) and self.name in (None, server.name) else []
+
+
+class ListEventTypes(PlainListCommand, kw_only=True, frozen=True):
+    """Lists the types of events."""
+
+    spec = Spec(answer=EventTypeResponse, key="eventtype", access=EVERYONE)
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """Those of all commands."""
+        names = {item.spec.event for item in REGISTRY.all() if item.spec.event}
+        return [EventTypeResponse(name=name) for name in sorted(names)]
+
+
+def _this_server(call: Call) -> dict[str, str]:
+    config = call.context.config
+    name = platform.node() or "management"
+    return {
+        "id": str(uuid5(NAMESPACE_DNS, name)),
+        "name": name,
+        "state": "Up",
+        "version": config.version,
+        "ipaddress": config.listen_address,
+        "serviceip": config.listen_address,
+        "kernelversion": platform.release(),
+        "lastserverstart": wire_time(STARTED) or "",
+    }
+
+
+def _metrics(call: Call) -> ServerMetricsResponse:
+    pending = select(func.count()).select_from(Job).where(Job.status == JobStatus.pending)
+    hosts = select(func.count()).select_from(Host).where(Host.removed.is_(None))
+    sessions = select(func.count()).select_from(LoginSession).where(LoginSession.expires > call.now())
+    return ServerMetricsResponse(
+        **_this_server(call),
+        availableprocessors=os.cpu_count() or 1,
+        agentcount=call.session.scalar(hosts) or 0,
+        pendingjobscount=call.session.scalar(pending) or 0,
+        sessions=call.session.scalar(sessions) or 0,
+        dbislocal=call.context.config.database_url.startswith("sqlite"),
+        usageislocal=False,
+        collectiontime=wire_time(call.now()) or "",
+    )

@@ -1,0 +1,88 @@
+"""Disk offerings."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from mgmt.api.access import EVERYONE, ROOT, Ref
+from mgmt.api.call import Call
+from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import DONE, Response, Spec, SyncCommand
+from mgmt.api.responses.offerings import DISK_OFFERING
+from mgmt.model.errors import ParameterError
+from mgmt.store.tables import DiskOffering, Domain, Zone
+
+GIB = 1024**3
+
+
+class ListDiskOfferings(ListCommand, kw_only=True, frozen=True):
+    """Lists disk offerings."""
+
+    spec = Spec(answer=DISK_OFFERING, access=EVERYONE)
+    searched = (DiskOffering.name, DiskOffering.display_text)
+
+    name: Annotated[str | None, Equals(DiskOffering.name)] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+    domainid: Annotated[str | None, Ref(Domain, use=True)] = None
+    listall: bool = False
+    isrecursive: bool = False
+
+
+class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
+    """Creates a disk offering."""
+
+    spec = Spec(answer=DISK_OFFERING, access=ROOT, event="DISK.OFFERING.CREATE")
+
+    name: str
+    displaytext: str | None = None
+    disksize: Annotated[int | None, Meta(ge=1, le=65536), "the size of the disk in GB"] = None
+    customized: Annotated[bool, "true if the user says the size"] = False
+    storagetype: Annotated[str, "local, the only one supported"] = "local"
+
+    def run(self, call: Call) -> DiskOffering:
+        """Check and insert."""
+        if self.storagetype != "local":
+            raise wrong_value("storagetype", self.storagetype, "local, the only one supported")
+        if self.customized == (self.disksize is not None):
+            raise ParameterError("Give either disksize, or customized=true and no disksize")
+        offering = DiskOffering(
+            name=self.name,
+            display_text=self.displaytext or self.name,
+            disk_bytes=(self.disksize or 0) * GIB,
+            customized=self.customized,
+        )
+        call.session.add(offering)
+        return offering
+
+
+class UpdateDiskOffering(SyncCommand, kw_only=True, frozen=True):
+    """Updates a disk offering's words."""
+
+    spec = Spec(answer=DISK_OFFERING, access=ROOT, event="DISK.OFFERING.EDIT")
+
+    id: Annotated[str, Ref(DiskOffering)]
+    name: str | None = None
+    displaytext: str | None = None
+
+    def run(self, call: Call) -> DiskOffering:
+        """Change what was sent."""
+        offering = call.row(DiskOffering, self.id)
+        offering.name = self.name or offering.name
+        offering.display_text = self.displaytext or offering.display_text
+        return offering
+
+
+class DeleteDiskOffering(SyncCommand, kw_only=True, frozen=True):
+    """Deletes a disk offering; volumes that have it keep it."""
+
+    spec = Spec(access=ROOT, event="DISK.OFFERING.DELETE")
+
+    id: Annotated[str, Ref(DiskOffering)]
+
+    def run(self, call: Call) -> Response:
+        """Remove it from the lists."""
+        offering = call.row(DiskOffering, self.id)
+        offering.removed = call.now()
+        offering.state = "Inactive"
+        return DONE

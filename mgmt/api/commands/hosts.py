@@ -1,0 +1,194 @@
+"""Hypervisor hosts."""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from sqlalchemy import or_, select
+
+from mgmt.agents.errors import AgentError
+from mgmt.agents.host import HostEndpoint
+from mgmt.api.access import ROOT, Ref
+from mgmt.api.call import Call
+from mgmt.api.commands.zones import refuse_if_used
+from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import DONE, Response, Spec, SyncCommand
+from mgmt.api.responses.hosts import HOST
+from mgmt.drivers.protocol import Driver
+from mgmt.model.errors import ParameterError, Unavailable
+from mgmt.ops.runtime import Runtime
+from mgmt.store.events import record_event
+from mgmt.store.tables import Cluster, Host, Pod, StoragePool, Vm, Zone
+from systemvm.spec.host import HOST_AGENT_PORT, HostInfo
+
+ROUTING = "Routing"
+ALLOCATION = {"Enable": "Enabled", "Disable": "Disabled"}
+
+
+class ListHosts(ListCommand, kw_only=True, frozen=True):
+    """Lists hosts."""
+
+    spec = Spec(answer=HOST, access=ROOT)
+    searched = (Host.name,)
+
+    name: Annotated[str | None, Equals(Host.name)] = None
+    zoneid: Annotated[str | None, Ref(Zone), Equals(Host.zone_id)] = None
+    podid: Annotated[str | None, Ref(Pod), Equals(Host.pod_id)] = None
+    clusterid: Annotated[str | None, Ref(Cluster), Equals(Host.cluster_id)] = None
+    state: Annotated[str | None, "Up, Down, Connecting or Alert", Equals(Host.state)] = None
+    resourcestate: Annotated[str | None, "Enabled or Disabled", Equals(Host.resource_state)] = None
+    type: Annotated[str | None, "Routing: hypervisor hosts, the only kind"] = None
+    hypervisor: Annotated[str | None, "the hypervisor of the host"] = None
+
+    def fetch(self, call: Call) -> tuple[int, list[Response]]:
+        """There are hosts of one type only."""
+        return (0, []) if self.type not in (None, ROUTING) else super().fetch(call)
+
+
+class AddHost(SyncCommand, kw_only=True, frozen=True):
+    """Adds a host: asks its agent who it is and what it has."""
+
+    spec = Spec(answer=HOST, access=ROOT, writes=False, listed=True, wakes=True)
+
+    zoneid: Annotated[str, Ref(Zone)]
+    podid: Annotated[str, Ref(Pod)]
+    hypervisor: Annotated[str, "KVM or Simulator"]
+    url: Annotated[str, "where its agent is, as https://172.16.0.2:8445"]
+    clusterid: Annotated[str | None, Ref(Cluster)] = None
+    clustername: Annotated[str | None, "the name of the cluster, instead of its ID"] = None
+    username: Annotated[str | None, "not needed: hosts are trusted by certificate"] = None
+    password: Annotated[str | None, "not needed: hosts are trusted by certificate"] = None
+
+    def run(self, call: Call) -> Host:
+        """Ask the host first, with no transaction open; then check again and insert."""
+        cluster = self._cluster(call)
+        address, port = read_agent_url(self.url)
+        endpoint = HostEndpoint(id="", name=address, address=address, port=port)
+        info = ask_host(find_driver(call, cluster), endpoint)
+        with call.context.database.writing() as session:
+            taken = select(Host).where(
+                Host.removed.is_(None), or_(Host.id == info.host, Host.address == address)
+            )
+            known = session.scalars(taken).first()
+            if known is not None:
+                raise ParameterError(f"Host {known.name} at {known.address} is here already; delete it first")
+            host = _row(cluster, info, address, port, call)
+            session.merge(host)
+            record_event(
+                session,
+                "HOST.ADD",
+                f"Host {host.name} at {address} was added",
+                user=call.caller.user,
+                account_id=call.caller.account.id,
+                domain_id=call.caller.domain.id,
+                resource_type="Host",
+                resource_id=host.id,
+            )
+        return host
+
+    def _cluster(self, call: Call) -> Cluster:
+        pod = call.row(Pod, self.podid)
+        cluster = call.row_or_none(Cluster, self.clusterid)
+        if cluster is None:
+            query = select(Cluster).where(
+                Cluster.pod_id == pod.id, Cluster.name == (self.clustername or ""), Cluster.removed.is_(None)
+            )
+            cluster = call.session.scalars(query).first()
+        if cluster is None:
+            raise ParameterError(f"Pod {pod.name} has no cluster {self.clustername}; give clusterid")
+        if cluster.pod_id != pod.id or pod.zone_id != self.zoneid:
+            raise ParameterError(
+                f"Cluster {cluster.name}, pod {pod.name} and the zone do not belong together"
+            )
+        if cluster.hypervisor != self.hypervisor:
+            raise wrong_value("hypervisor", self.hypervisor, f"{cluster.hypervisor}, as its cluster")
+        return cluster
+
+
+class UpdateHost(SyncCommand, kw_only=True, frozen=True):
+    """Updates a host."""
+
+    spec = Spec(answer=HOST, access=ROOT, event="HOST.EDIT")
+
+    id: Annotated[str, Ref(Host)]
+    name: str | None = None
+    allocationstate: Annotated[str | None, "Enable or Disable new VMs on it"] = None
+
+    def run(self, call: Call) -> Host:
+        """Change what was sent."""
+        host = call.row(Host, self.id)
+        if self.name:
+            host.name = self.name
+        if self.allocationstate:
+            if self.allocationstate.capitalize() not in ALLOCATION:
+                raise wrong_value("allocationstate", self.allocationstate, "Enable or Disable")
+            host.resource_state = ALLOCATION[self.allocationstate.capitalize()]
+        return host
+
+
+class DeleteHost(SyncCommand, kw_only=True, frozen=True):
+    """Deletes a host that has neither VMs nor storage."""
+
+    spec = Spec(access=ROOT, event="HOST.DELETE")
+
+    id: Annotated[str, Ref(Host)]
+
+    def run(self, call: Call) -> Response:
+        """Refuse while anything is on it."""
+        host = call.row(Host, self.id)
+        item = f"Host {host.name}"
+        refuse_if_used(call.session, Vm, Vm.host_id == host.id, item, "VMs")
+        refuse_if_used(call.session, StoragePool, StoragePool.host_id == host.id, item, "storage pools")
+        host.removed = call.now()
+        return DONE
+
+
+def read_agent_url(url: str) -> tuple[str, int]:
+    """Address and port of a host agent. Raises `ParameterError`."""
+    try:
+        parts = urlsplit(url if "//" in url else f"https://{url}")
+        address, port = parts.hostname, parts.port or HOST_AGENT_PORT
+    except ValueError as error:
+        raise wrong_value("url", url, "https://<address>:<port> of a host agent") from error
+    if not address or parts.scheme not in ("https", "http"):
+        raise wrong_value("url", url, "https://<address>:<port> of a host agent")
+    return address, port
+
+
+def find_driver(call: Call, cluster: Cluster) -> Driver:
+    """The driver of a cluster's hypervisor. Raises `Unavailable` if this server has none."""
+    driver = call.part(Runtime).drivers.get(cluster.hypervisor.lower())
+    if driver is None:
+        raise Unavailable(f"This management server has no driver for {cluster.hypervisor}")
+    return driver
+
+
+def ask_host(driver: Driver, endpoint: HostEndpoint) -> HostInfo:
+    """What a host says of itself. Raises `Unavailable` with the agent's words."""
+    try:
+        return driver.info(endpoint)
+    except AgentError as error:
+        text = f"The host agent at {endpoint.address}:{endpoint.port} does not answer as it should: {error}"
+        raise Unavailable(text) from error
+
+
+def _row(cluster: Cluster, info: HostInfo, address: str, port: int, call: Call) -> Host:
+    return Host(
+        id=info.host,
+        zone_id=cluster.zone_id,
+        pod_id=cluster.pod_id,
+        cluster_id=cluster.id,
+        name=info.name,
+        driver=cluster.hypervisor.lower(),
+        address=address,
+        port=port,
+        tunnel_port=info.tunnel_port,
+        relay_port=info.console_relay_port,
+        acceleration=info.acceleration,
+        cpus=info.cpus,
+        cpu_mhz=info.cpu_mhz,
+        memory_mib=info.memory_mib,
+        version=info.version,
+        state="Up",
+        last_seen=call.now(),
+    )

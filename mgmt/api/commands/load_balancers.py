@@ -1,0 +1,181 @@
+"""Load balancer rules and their members."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from sqlalchemy import Select, select
+
+from mgmt.api.access import EVERYONE, Ref
+from mgmt.api.call import Call
+from mgmt.api.commands.firewall_rules import PORT, revoke_rule, submit_rule
+from mgmt.api.commands.port_forwarding_rules import open_firewall, refuse_overlap
+from mgmt.api.commands.public_addresses import guest_nic, live_network
+from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import AsyncCommand, Spec
+from mgmt.api.responses.rules import BALANCER
+from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
+from mgmt.model.errors import ParameterError, RuleConflict
+from mgmt.ops import names
+from mgmt.store.tables import BalancerMember, BalancerRule, Job, Network, PublicAddress, Vm, Zone
+
+ALGORITHMS = ("roundrobin", "leastconn", "source")
+
+
+class ListLoadBalancerRules(OwnedListCommand, kw_only=True, frozen=True):
+    """Lists load balancer rules."""
+
+    spec = Spec(answer=BALANCER, access=EVERYONE)
+    searched = (BalancerRule.name,)
+    tag_type = "LoadBalancer"
+
+    name: Annotated[str | None, Equals(BalancerRule.name)] = None
+    publicipid: Annotated[str | None, Ref(PublicAddress), Equals(BalancerRule.address_id)] = None
+    networkid: Annotated[str | None, Ref(Network), Equals(BalancerRule.network_id)] = None
+    virtualmachineid: Annotated[str | None, Ref(Vm), "list only rules with this member"] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """By member and by the address's zone."""
+        if self.virtualmachineid:
+            members = select(BalancerMember.rule_id).where(
+                BalancerMember.vm_id == self.virtualmachineid, BalancerMember.removed.is_(None)
+            )
+            query = query.where(BalancerRule.id.in_(members))
+        if self.zoneid:
+            here = select(PublicAddress.id).where(PublicAddress.zone_id == self.zoneid)
+            query = query.where(BalancerRule.address_id.in_(here))
+        return query
+
+
+class CreateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
+    """Balances a public port over VMs, which are assigned afterwards."""
+
+    spec = Spec(answer=BALANCER, access=EVERYONE, event="LB.CREATE", key="loadbalancer")
+    creates = True
+
+    name: str
+    algorithm: Annotated[str, "roundrobin, leastconn or source"]
+    publicport: Annotated[int, "the public port", PORT]
+    privateport: Annotated[int, "the members' port", PORT]
+    publicipid: Annotated[str | None, Ref(PublicAddress), "the public address"] = None
+    networkid: Annotated[str | None, Ref(Network), "the network; found by the public address"] = None
+    description: str = ""
+    protocol: Annotated[str, "tcp"] = "tcp"
+    openfirewall: Annotated[bool, "true: let everybody reach the public port"] = True
+    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+    account: OwnerAccount = None
+    domainid: OwnerDomain = None
+    projectid: OwnerProject = None
+
+    def run(self, call: Call) -> Job:
+        """Check, insert, and let the router listen."""
+        if self.publicipid is None:
+            raise ParameterError("Send publicipid: the address that is balanced")
+        if self.algorithm not in ALGORITHMS:
+            raise wrong_value("algorithm", self.algorithm, f"one of {', '.join(ALGORITHMS)}")
+        if self.protocol.lower() != "tcp":
+            raise wrong_value("protocol", self.protocol, "tcp, the only one supported")
+        address = call.row(PublicAddress, self.publicipid)
+        network = live_network(call, address)
+        if address.is_static_nat:
+            raise RuleConflict(f"{address.address} has static NAT; disable it or use another address")
+        refuse_overlap(call, address, "tcp", self.publicport, self.publicport)
+        row = BalancerRule(
+            account_id=network.account_id,
+            domain_id=network.domain_id,
+            network_id=network.id,
+            address_id=address.id,
+            name=self.name,
+            description=self.description,
+            algorithm=self.algorithm,
+            public_port=self.publicport,
+            private_port=self.privateport,
+        )
+        call.session.add(row)
+        if self.openfirewall:
+            open_firewall(call, network, address, "tcp", self.publicport, self.publicport)
+        return submit_rule(call, "balancer", row)
+
+
+class DeleteLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
+    """Deletes a load balancer rule."""
+
+    spec = Spec(access=EVERYONE, event="LB.DELETE")
+
+    id: Annotated[str, Ref(BalancerRule)]
+
+    def run(self, call: Call) -> Job:
+        """Let the router forget it."""
+        return revoke_rule(call, "balancer", call.row(BalancerRule, self.id))
+
+
+class AssignToLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
+    """Puts VMs behind a load balancer rule."""
+
+    spec = Spec(access=EVERYONE, event="LB.ASSIGN.TO.RULE")
+
+    id: Annotated[str, Ref(BalancerRule)]
+    virtualmachineids: Annotated[list[str], Ref(Vm), "the VMs"]
+
+    def run(self, call: Call) -> Job:
+        """Insert the members and let the router balance over them."""
+        rule = call.row(BalancerRule, self.id)
+        address = call.session.get_one(PublicAddress, rule.address_id)
+        present = {member.vm_id for member in _members(call, rule)}
+        added = []
+        for vm_id in self.virtualmachineids:
+            vm = call.row(Vm, vm_id)
+            if vm_id in present:
+                raise ParameterError(f"VM {vm.name} is behind {rule.name} already")
+            nic = guest_nic(call, vm, address)
+            added.append(BalancerMember(rule_id=rule.id, vm_id=vm.id, address=str(nic.address)))
+        call.session.add_all(added)
+        call.session.flush()
+        arguments = {"rule_id": rule.id, "member_ids": [member.id for member in added]}
+        return call.submit(names.ASSIGN_MEMBERS, arguments, kind="LoadBalancerRule", about=rule)
+
+
+class RemoveFromLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
+    """Takes VMs from a load balancer rule."""
+
+    spec = Spec(access=EVERYONE, event="LB.REMOVE.FROM.RULE")
+
+    id: Annotated[str, Ref(BalancerRule)]
+    virtualmachineids: Annotated[list[str], Ref(Vm), "the VMs"]
+
+    def run(self, call: Call) -> Job:
+        """Only members can be taken out."""
+        rule = call.row(BalancerRule, self.id)
+        present = {member.vm_id for member in _members(call, rule)}
+        for vm_id in self.virtualmachineids:
+            if vm_id not in present:
+                raise ParameterError(f"VM {call.row(Vm, vm_id).name} is not behind {rule.name}")
+        arguments = {"rule_id": rule.id, "vm_ids": list(self.virtualmachineids)}
+        return call.submit(names.REMOVE_MEMBERS, arguments, kind="LoadBalancerRule", about=rule)
+
+
+class ListLoadBalancerRuleInstances(OwnedListCommand, kw_only=True, frozen=True):
+    """Lists the VMs behind a load balancer rule."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, key="loadbalancerruleinstance")
+
+    ruleid: Annotated[str | None, Ref(BalancerRule), "the rule; id is taken for it too"] = None
+    id: Annotated[str | None, Ref(BalancerRule), "the rule"] = None
+    applied: Annotated[bool, "true: the members; false: the VMs that are not"] = True
+    lbvmips: Annotated[bool, "no effect: addresses are in the VMs"] = False
+
+    def _query(self, call: Call) -> Select[Any]:
+        rule_id = self.ruleid or self.id
+        if rule_id is None:
+            raise ParameterError("Send id: the rule whose VMs are listed")
+        rule = call.row(BalancerRule, rule_id)
+        vm_ids = [member.vm_id for member in _members(call, rule)]
+        query = select(Vm).where(Vm.removed.is_(None), Vm.account_id == rule.account_id, Vm.kind == "user")
+        return query.where(Vm.id.in_(vm_ids) if self.applied else Vm.id.not_in(vm_ids))
+
+
+def _members(call: Call, rule: BalancerRule) -> Sequence[BalancerMember]:
+    query = select(BalancerMember).where(BalancerMember.rule_id == rule.id, BalancerMember.removed.is_(None))
+    return call.session.scalars(query).all()

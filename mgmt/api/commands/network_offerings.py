@@ -1,0 +1,131 @@
+"""Network offerings."""
+
+from typing import Annotated, Any
+
+from sqlalchemy import Select
+
+from mgmt.api.access import EVERYONE, ROOT, Ref
+from mgmt.api.call import Call
+from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import DONE, Response, Spec, SyncCommand
+from mgmt.api.responses.offerings import NETWORK_OFFERING
+from mgmt.model.errors import ParameterError
+from mgmt.store.defaults import ISOLATED_SERVICES, ROUTER
+from mgmt.store.tables import Domain, Network, NetworkOffering, Zone
+
+STATES = ("Enabled", "Disabled")
+
+
+class ListNetworkOfferings(ListCommand, kw_only=True, frozen=True):
+    """Lists network offerings."""
+
+    spec = Spec(answer=NETWORK_OFFERING, access=EVERYONE)
+    searched = (NetworkOffering.name, NetworkOffering.display_text)
+
+    name: Annotated[str | None, Equals(NetworkOffering.name)] = None
+    state: Annotated[str | None, "Enabled or Disabled", Equals(NetworkOffering.state)] = None
+    isdefault: Annotated[bool | None, "true for the default ones", Equals(NetworkOffering.is_default)] = None
+    availability: Annotated[str | None, "Required or Optional", Equals(NetworkOffering.availability)] = None
+    traffictype: Annotated[str | None, "Guest, or a system one", Equals(NetworkOffering.traffic_type)] = None
+    guestiptype: Annotated[str | None, "Isolated", Equals(NetworkOffering.guest_type)] = None
+    displaytext: Annotated[str | None, Equals(NetworkOffering.display_text)] = None
+    supportedservices: Annotated[list[str] | None, "list only those with all these services"] = None
+    sourcenatsupported: Annotated[bool | None, "true for those with source NAT"] = None
+    forvpc: Annotated[bool | None, "true for those of VPC tiers: none yet"] = None
+    networkid: Annotated[str | None, Ref(Network), "only those this network could change to"] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+    domainid: Annotated[str | None, Ref(Domain, use=True)] = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Guests' offerings; system ones by id or traffic type, for root only."""
+        shows_system = call.caller.is_root and (self.traffictype is not None or self.id is not None)
+        if not shows_system:
+            query = query.where(NetworkOffering.traffic_type == "Guest")
+        if not call.caller.is_root:
+            query = query.where(NetworkOffering.state == "Enabled")
+        if self.forvpc:
+            query = query.where(NetworkOffering.id.is_(None))
+        wanted = [*(self.supportedservices or []), *(["SourceNat"] if self.sourcenatsupported else [])]
+        for service in wanted:
+            query = query.where(NetworkOffering.services[service].as_string().is_not(None))
+        return query
+
+
+class CreateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
+    """Creates a network offering of isolated networks."""
+
+    spec = Spec(answer=NETWORK_OFFERING, access=ROOT, event="NETWORK.OFFERING.CREATE")
+
+    name: str
+    guestiptype: Annotated[str, "Isolated"]
+    traffictype: Annotated[str, "Guest"]
+    supportedservices: Annotated[list[str], "the services, comma separated"]
+    displaytext: str | None = None
+    serviceproviderlist: Annotated[
+        list[dict[str, str]] | None, "the provider of each service; VirtualRouter for all"
+    ] = None
+    egressdefaultpolicy: Annotated[bool, "true to let guests out unless a rule forbids it"] = False
+    availability: Annotated[str, "Optional or Required"] = "Optional"
+
+    def run(self, call: Call) -> NetworkOffering:
+        """Check and insert, disabled as in the original: updateNetworkOffering enables it."""
+        if self.guestiptype.capitalize() != "Isolated":
+            raise wrong_value("guestiptype", self.guestiptype, "Isolated, the only type supported")
+        if self.traffictype.capitalize() != "Guest":
+            raise wrong_value("traffictype", self.traffictype, "Guest")
+        for service in self.supportedservices:
+            if service not in ISOLATED_SERVICES:
+                expected = f"services among {', '.join(sorted(ISOLATED_SERVICES))}"
+                raise wrong_value("supportedservices", service, expected)
+        for entry in self.serviceproviderlist or []:
+            if entry.get("provider", ROUTER) != ROUTER:
+                raise wrong_value("serviceproviderlist", entry["provider"], f"{ROUTER}, the only provider")
+        offering = NetworkOffering(
+            name=self.name,
+            display_text=self.displaytext or self.name,
+            services=dict.fromkeys(self.supportedservices, ROUTER),
+            egress_default=self.egressdefaultpolicy,
+            availability=self.availability,
+            state="Disabled",
+        )
+        call.session.add(offering)
+        return offering
+
+
+class UpdateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
+    """Updates a network offering's words and state."""
+
+    spec = Spec(answer=NETWORK_OFFERING, access=ROOT, event="NETWORK.OFFERING.EDIT")
+
+    id: Annotated[str, Ref(NetworkOffering)]
+    name: str | None = None
+    displaytext: str | None = None
+    state: Annotated[str | None, "Enabled or Disabled"] = None
+
+    def run(self, call: Call) -> NetworkOffering:
+        """Change what was sent."""
+        offering = call.row(NetworkOffering, self.id)
+        if self.state:
+            if self.state.capitalize() not in STATES:
+                raise wrong_value("state", self.state, "Enabled or Disabled")
+            offering.state = self.state.capitalize()
+        offering.name = self.name or offering.name
+        offering.display_text = self.displaytext or offering.display_text
+        return offering
+
+
+class DeleteNetworkOffering(SyncCommand, kw_only=True, frozen=True):
+    """Deletes a network offering; networks that have it keep it."""
+
+    spec = Spec(access=ROOT, event="NETWORK.OFFERING.DELETE")
+
+    id: Annotated[str, Ref(NetworkOffering)]
+
+    def run(self, call: Call) -> Response:
+        """The default ones stay."""
+        offering = call.row(NetworkOffering, self.id)
+        if offering.is_default or offering.traffic_type != "Guest":
+            raise ParameterError(f"Network offering {offering.name} is a default one; it cannot be deleted")
+        offering.removed = call.now()
+        return DONE

@@ -1,0 +1,179 @@
+"""Guest networks."""
+
+import re
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any
+
+from sqlalchemy import Select, select
+
+from mgmt.api.access import EVERYONE, Ref
+from mgmt.api.addresses import network_of, read_address
+from mgmt.api.call import Call
+from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
+from mgmt.api.responses.networks import NETWORK
+from mgmt.model.errors import InUse, ParameterError
+from mgmt.model.states import NetworkState, VmKind, VmState
+from mgmt.ops import names
+from mgmt.store.tables import Job, Network, NetworkOffering, Nic, PhysicalNetwork, Vm, Zone
+
+#: Smallest guest network: a router and a few guests.
+LONGEST_PREFIX = 29
+DOMAIN = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
+
+
+class ListNetworks(OwnedListCommand, kw_only=True, frozen=True):
+    """Lists guest networks."""
+
+    spec = Spec(answer=NETWORK, access=EVERYONE)
+    searched = (Network.name, Network.display_text)
+    tag_type = "Network"
+
+    zoneid: Annotated[str | None, Ref(Zone, use=True), Equals(Network.zone_id)] = None
+    state: Annotated[str | None, Equals(Network.state)] = None
+    type: Annotated[str | None, "the kind of network: Isolated; all networks here are"] = None
+    traffictype: Annotated[str | None, "the kind of traffic: Guest"] = None
+    issystem: Annotated[bool, "true for networks of the system; there are none"] = False
+    forvpc: Annotated[bool | None, "true for tiers of VPCs; there are none"] = None
+    vpcid: Annotated[str | None, "list only tiers of this VPC; there are none"] = None
+    canusefordeploy: Annotated[bool | None, "true for networks VMs can be deployed in"] = None
+    networkofferingid: Annotated[str | None, Ref(NetworkOffering, use=True), Equals(Network.offering_id)] = (
+        None
+    )
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Every network is isolated and carries guests: any other kind finds nothing."""
+        other_kind = (self.type or "Isolated") != "Isolated" or (self.traffictype or "Guest") != "Guest"
+        if other_kind or self.issystem or self.forvpc or self.vpcid:
+            return query.where(Network.id.is_(None))
+        return query
+
+
+class CreateNetwork(SyncCommand, kw_only=True, frozen=True):
+    """Creates an isolated guest network; its router starts with the first VM."""
+
+    spec = Spec(answer=NETWORK, access=EVERYONE, event="NETWORK.CREATE")
+
+    name: str
+    displaytext: str | None = None
+    zoneid: Annotated[str, Ref(Zone, use=True)]
+    networkofferingid: Annotated[str, Ref(NetworkOffering, use=True)]
+    gateway: Annotated[str | None, "the router's address in the network"] = None
+    netmask: Annotated[str | None, "the netmask; together with gateway"] = None
+    networkdomain: Annotated[str | None, "the DNS domain of its guests"] = None
+    account: OwnerAccount = None
+    domainid: OwnerDomain = None
+    projectid: OwnerProject = None
+
+    def run(self, call: Call) -> Network:
+        """Check and insert."""
+        zone, offering = call.row(Zone, self.zoneid), call.row(NetworkOffering, self.networkofferingid)
+        if offering.guest_type != "Isolated" or offering.traffic_type != "Guest":
+            raise wrong_value("networkofferingid", offering.name, "an offering for isolated guest networks")
+        if offering.state != "Enabled":
+            raise ParameterError(
+                f"Network offering {offering.name} is {offering.state}; choose an enabled one"
+            )
+        if not call.session.scalar(select(PhysicalNetwork.id).where(PhysicalNetwork.zone_id == zone.id)):
+            raise ParameterError(f"Zone {zone.name} has no physical network yet; create one first")
+        network, gateway = _addresses(self.gateway, self.netmask, zone)
+        row = Network(
+            account_id=call.owner.account.id,
+            domain_id=call.owner.domain.id,
+            zone_id=zone.id,
+            offering_id=offering.id,
+            name=self.name,
+            display_text=self.displaytext or self.name,
+            cidr=str(network),
+            gateway=str(gateway),
+            netmask=str(network.netmask),
+            network_domain=_domain(self.networkdomain, zone, call),
+        )
+        call.session.add(row)
+        return row
+
+
+class UpdateNetwork(AsyncCommand, kw_only=True, frozen=True):
+    """Updates a network's name and text."""
+
+    spec = Spec(answer=NETWORK, access=EVERYONE, event="NETWORK.UPDATE")
+
+    id: Annotated[str, Ref(Network)]
+    name: str | None = None
+    displaytext: str | None = None
+
+    def run(self, call: Call) -> Job:
+        """Change what was sent; the router does not know these names."""
+        row = call.row(Network, self.id)
+        row.name = self.name or row.name
+        row.display_text = self.displaytext or row.display_text
+        return call.finish(kind="Network", about=row)
+
+
+class DeleteNetwork(AsyncCommand, kw_only=True, frozen=True):
+    """Deletes a network without VMs: its router, addresses and rules go with it."""
+
+    spec = Spec(access=EVERYONE, event="NETWORK.DELETE")
+
+    id: Annotated[str, Ref(Network)]
+    forced: Annotated[bool, "no effect: a network with VMs is never deleted"] = False
+
+    def run(self, call: Call) -> Job:
+        """Refuse while VMs are plugged in."""
+        row = call.row(Network, self.id)
+        query = (
+            select(Vm.name)
+            .join(Nic, Nic.vm_id == Vm.id)
+            .where(Nic.network_id == row.id, Nic.removed.is_(None), Vm.removed.is_(None))
+            .where(Vm.kind == VmKind.user, Vm.state != VmState.expunging)
+        )
+        vm = call.session.scalar(query.limit(1))
+        if vm is not None:
+            raise InUse(f"Network {row.name} still has VM {vm}; expunge its VMs first")
+        return call.submit(names.DELETE_NETWORK, {"network_id": row.id}, kind="Network", about=row)
+
+
+class RestartNetwork(AsyncCommand, kw_only=True, frozen=True):
+    """Applies a network's configuration again; with cleanup its router is made anew."""
+
+    spec = Spec(access=EVERYONE, event="NETWORK.RESTART")
+
+    id: Annotated[str, Ref(Network)]
+    cleanup: Annotated[bool, "true: replace the router by a new one with the same public address"] = False
+
+    def run(self, call: Call) -> Job:
+        """Only what is implemented can be restarted."""
+        row = call.row(Network, self.id)
+        if row.state != NetworkState.implemented:
+            raise ParameterError(
+                f"Network {row.name} is {row.state}; only an Implemented one can be restarted"
+            )
+        arguments = {"network_id": row.id, "cleanup": self.cleanup}
+        return call.submit(names.RESTART_NETWORK, arguments, kind="Network", about=row)
+
+
+def _addresses(gateway: str | None, netmask: str | None, zone: Zone) -> tuple[IPv4Network, IPv4Address]:
+    if (gateway is None) != (netmask is None):
+        raise ParameterError("gateway and netmask go together; send both or neither")
+    if gateway is None or netmask is None:
+        network = IPv4Network(zone.guest_cidr)
+        return network, network[1]
+    router = read_address("gateway", gateway)
+    network = network_of(router, netmask)
+    if network.prefixlen > LONGEST_PREFIX or network.prefixlen < 16:
+        raise wrong_value("netmask", netmask, f"a network between /16 and /{LONGEST_PREFIX}")
+    if not network.is_private or network.is_link_local or network.is_loopback:
+        raise wrong_value("gateway", gateway, "an address of a private network, as 10.1.1.1")
+    if router in (network.network_address, network.broadcast_address):
+        raise wrong_value("gateway", gateway, f"a host address of {network}")
+    return network, router
+
+
+def _domain(text: str | None, zone: Zone, call: Call) -> str:
+    if text is None:
+        return zone.network_domain or f"{call.owner.account.id[:8]}.cloud.internal"
+    if not DOMAIN.match(text):
+        raise wrong_value("networkdomain", text, "a DNS domain, as shop.example.org")
+    return text.lower()

@@ -1,0 +1,127 @@
+"""Service offerings."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+from sqlalchemy import Select, select
+
+from mgmt.api.access import EVERYONE, ROOT, Ref
+from mgmt.api.call import Call
+from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import DONE, Response, Spec, SyncCommand
+from mgmt.api.responses.offerings import SERVICE_OFFERING
+from mgmt.model.errors import ParameterError, PermissionDenied
+from mgmt.store.tables import Domain, ServiceOffering, Vm, Zone
+
+GIB = 1024**3
+SYSTEM_TYPES = ("domainrouter", "consoleproxy", "secondarystoragevm")
+LEAST_MEMORY = 32
+
+
+class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
+    """Lists service offerings."""
+
+    spec = Spec(answer=SERVICE_OFFERING, access=EVERYONE)
+    searched = (ServiceOffering.name, ServiceOffering.display_text)
+
+    name: Annotated[str | None, Equals(ServiceOffering.name)] = None
+    issystem: Annotated[bool, "true for the offerings of system VMs; administrators only"] = False
+    systemvmtype: Annotated[str | None, "the kind of system VM", Equals(ServiceOffering.system_vm_type)] = (
+        None
+    )
+    virtualmachineid: Annotated[str | None, Ref(Vm), "only those this VM could change to"] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+    domainid: Annotated[str | None, Ref(Domain, use=True)] = None
+    listall: bool = False
+    isrecursive: bool = False
+    projectid: str | None = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """System VMs' offerings only when asked for by an administrator."""
+        if self.issystem and not call.caller.is_root:
+            raise PermissionDenied("Offerings of system VMs are for administrators; leave issystem away")
+        if self.virtualmachineid is not None:
+            vm = call.row(Vm, self.virtualmachineid)
+            query = query.where(ServiceOffering.id != vm.offering_id)
+        if self.issystem or self.systemvmtype:
+            return query.where(ServiceOffering.system_vm_type.is_not(None))
+        if self.id is not None and call.caller.is_root:
+            return query
+        return query.where(ServiceOffering.system_vm_type.is_(None))
+
+
+class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
+    """Creates a service offering."""
+
+    spec = Spec(answer=SERVICE_OFFERING, access=ROOT, event="SERVICE.OFFERING.CREATE")
+
+    name: str
+    cpunumber: Annotated[int, Meta(ge=1, le=256), "the number of vCPUs"]
+    memory: Annotated[int, Meta(ge=LEAST_MEMORY, le=2**22), "the memory in MB"]
+    displaytext: str | None = None
+    cpuspeed: Annotated[int, Meta(ge=100, le=10000), "the speed of a vCPU in MHz"] = 500
+    rootdisksize: Annotated[int | None, Meta(ge=1, le=65536), "the size of the root disk in GB"] = None
+    storagetype: Annotated[str, "local, the only one supported"] = "local"
+    issystem: Annotated[bool, "true for system VMs"] = False
+    systemvmtype: Annotated[str | None, "domainrouter, consoleproxy or secondarystoragevm"] = None
+
+    def run(self, call: Call) -> ServiceOffering:
+        """Check and insert."""
+        if self.storagetype != "local":
+            raise wrong_value("storagetype", self.storagetype, "local, the only one supported")
+        if self.issystem and self.systemvmtype not in SYSTEM_TYPES:
+            raise wrong_value("systemvmtype", self.systemvmtype, f"one of {', '.join(SYSTEM_TYPES)}")
+        if self.systemvmtype and not self.issystem:
+            raise ParameterError("systemvmtype is for offerings of system VMs; set issystem=true")
+        offering = ServiceOffering(
+            name=self.name,
+            display_text=self.displaytext or self.name,
+            cpus=self.cpunumber,
+            cpu_speed=self.cpuspeed,
+            memory=self.memory,
+            root_disk_bytes=(self.rootdisksize or 0) * GIB,
+            system_vm_type=self.systemvmtype,
+        )
+        call.session.add(offering)
+        return offering
+
+
+class UpdateServiceOffering(SyncCommand, kw_only=True, frozen=True):
+    """Updates a service offering's words; sizes never change under VMs."""
+
+    spec = Spec(answer=SERVICE_OFFERING, access=ROOT, event="SERVICE.OFFERING.EDIT")
+
+    id: Annotated[str, Ref(ServiceOffering)]
+    name: str | None = None
+    displaytext: str | None = None
+
+    def run(self, call: Call) -> ServiceOffering:
+        """Change what was sent."""
+        offering = call.row(ServiceOffering, self.id)
+        offering.name = self.name or offering.name
+        offering.display_text = self.displaytext or offering.display_text
+        return offering
+
+
+class DeleteServiceOffering(SyncCommand, kw_only=True, frozen=True):
+    """Deletes a service offering; VMs that have it keep it."""
+
+    spec = Spec(access=ROOT, event="SERVICE.OFFERING.DELETE")
+
+    id: Annotated[str, Ref(ServiceOffering)]
+
+    def run(self, call: Call) -> Response:
+        """The last offering of a kind of system VM stays: without it none could start."""
+        offering = call.row(ServiceOffering, self.id)
+        others = select(ServiceOffering.id).where(
+            ServiceOffering.system_vm_type == offering.system_vm_type,
+            ServiceOffering.id != offering.id,
+            ServiceOffering.removed.is_(None),
+        )
+        if offering.system_vm_type and not call.session.scalar(others.limit(1)):
+            text = f"{offering.name} is the only offering for {offering.system_vm_type}; create another first"
+            raise ParameterError(text)
+        offering.removed = call.now()
+        offering.state = "Inactive"
+        return DONE

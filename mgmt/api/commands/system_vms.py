@@ -1,0 +1,184 @@
+"""Console proxies, storage VMs and routers: the operators' view of the machines behind the services."""
+
+from typing import Annotated, Any
+
+from sqlalchemy import Select
+
+from mgmt.api.access import EVERYONE, ROOT, Ref
+from mgmt.api.call import Call
+from mgmt.api.lists import Equals, ListCommand, OwnedListCommand
+from mgmt.api.params import unknown_entity, wrong_value
+from mgmt.api.registry import AsyncCommand, Spec
+from mgmt.api.responses.system_vms import ROUTER, SYSTEM_VM
+from mgmt.model.errors import ParameterError
+from mgmt.model.states import SYSTEM_VM_TYPES, VmKind, VmState
+from mgmt.ops import names
+from mgmt.store.tables import Host, Job, Network, Vm, Zone
+
+SYSTEM_KINDS = tuple(SYSTEM_VM_TYPES)
+BY_TYPE = {word: kind for kind, word in SYSTEM_VM_TYPES.items()}
+
+
+class ListSystemVms(ListCommand, kw_only=True, frozen=True):
+    """Lists console proxies and storage VMs."""
+
+    spec = Spec(answer=SYSTEM_VM, access=ROOT)
+    searched = (Vm.name,)
+
+    name: Annotated[str | None, Equals(Vm.name)] = None
+    zoneid: Annotated[str | None, Ref(Zone), Equals(Vm.zone_id)] = None
+    hostid: Annotated[str | None, Ref(Host), Equals(Vm.host_id)] = None
+    state: Annotated[str | None, Equals(Vm.state)] = None
+    systemvmtype: Annotated[str | None, "consoleproxy or secondarystoragevm"] = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """System VMs only."""
+        if self.systemvmtype is None:
+            return query.where(Vm.kind.in_(SYSTEM_KINDS))
+        if self.systemvmtype not in BY_TYPE:
+            raise wrong_value("systemvmtype", self.systemvmtype, " or ".join(BY_TYPE))
+        return query.where(Vm.kind == BY_TYPE[self.systemvmtype])
+
+
+class ListRouters(OwnedListCommand, kw_only=True, frozen=True):
+    """Lists the routers of networks."""
+
+    spec = Spec(answer=ROUTER, access=EVERYONE)
+    searched = (Vm.name,)
+
+    name: Annotated[str | None, Equals(Vm.name)] = None
+    networkid: Annotated[str | None, Ref(Network), Equals(Vm.network_id)] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True), Equals(Vm.zone_id)] = None
+    hostid: Annotated[str | None, Ref(Host), Equals(Vm.host_id)] = None
+    state: Annotated[str | None, Equals(Vm.state)] = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Routers only."""
+        return query.where(Vm.kind == VmKind.router)
+
+
+def system_vm(call: Call, vm_id: str) -> Vm:
+    """The system VM of an id; a tenant's VM or a router is none."""
+    return _of_kind(call, vm_id, SYSTEM_KINDS)
+
+
+def router(call: Call, vm_id: str) -> Vm:
+    """The router of an id."""
+    return _of_kind(call, vm_id, (VmKind.router,))
+
+
+def _of_kind(call: Call, vm_id: str, kinds: tuple[VmKind, ...]) -> Vm:
+    row = call.row(Vm, vm_id)
+    if row.kind not in kinds:
+        raise unknown_entity("id", vm_id)
+    return row
+
+
+def _start(call: Call, row: Vm) -> Job:
+    if row.state != VmState.stopped:
+        raise ParameterError(f"{row.name} is {row.state}; only a Stopped one can be started")
+    return call.submit(names.START_SYSTEM_VM, {"vm_id": row.id}, kind="SystemVm", about=row)
+
+
+def _stop(call: Call, row: Vm, forced: bool) -> Job:
+    if row.state != VmState.running and not forced:
+        raise ParameterError(f"{row.name} is {row.state}; only a Running one can be stopped")
+    return call.submit(names.STOP_SYSTEM_VM, {"vm_id": row.id, "forced": forced}, kind="SystemVm", about=row)
+
+
+def _reboot(call: Call, row: Vm) -> Job:
+    if row.state != VmState.running:
+        raise ParameterError(f"{row.name} is {row.state}; only a Running one can be rebooted")
+    return call.submit(names.REBOOT_SYSTEM_VM, {"vm_id": row.id}, kind="SystemVm", about=row)
+
+
+class StartSystemVm(AsyncCommand, kw_only=True, frozen=True):
+    """Starts a system VM."""
+
+    spec = Spec(answer=SYSTEM_VM, access=ROOT, event="SSVM.START")
+    id: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Job:
+        """Only a stopped one."""
+        return _start(call, system_vm(call, self.id))
+
+
+class StopSystemVm(AsyncCommand, kw_only=True, frozen=True):
+    """Stops a system VM."""
+
+    spec = Spec(answer=SYSTEM_VM, access=ROOT, event="SSVM.STOP")
+    id: Annotated[str, Ref(Vm)]
+    forced: Annotated[bool, "true: without asking it"] = False
+
+    def run(self, call: Call) -> Job:
+        """Only a running one, unless forced."""
+        return _stop(call, system_vm(call, self.id), self.forced)
+
+
+class RebootSystemVm(AsyncCommand, kw_only=True, frozen=True):
+    """Reboots a system VM."""
+
+    spec = Spec(answer=SYSTEM_VM, access=ROOT, event="SSVM.REBOOT")
+    id: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Job:
+        """Only a running one."""
+        return _reboot(call, system_vm(call, self.id))
+
+
+class DestroySystemVm(AsyncCommand, kw_only=True, frozen=True):
+    """Destroys a system VM; a new one takes its place."""
+
+    spec = Spec(answer=SYSTEM_VM, access=ROOT, event="SSVM.DESTROY")
+    id: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Job:
+        """In any state."""
+        row = system_vm(call, self.id)
+        return call.submit(names.DESTROY_SYSTEM_VM, {"vm_id": row.id}, kind="SystemVm", about=row)
+
+
+class StartRouter(AsyncCommand, kw_only=True, frozen=True):
+    """Starts a router."""
+
+    spec = Spec(answer=ROUTER, access=ROOT, event="ROUTER.START")
+    id: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Job:
+        """Only a stopped one."""
+        return _start(call, router(call, self.id))
+
+
+class StopRouter(AsyncCommand, kw_only=True, frozen=True):
+    """Stops a router; its network has no services until it is started."""
+
+    spec = Spec(answer=ROUTER, access=ROOT, event="ROUTER.STOP")
+    id: Annotated[str, Ref(Vm)]
+    forced: Annotated[bool, "true: without asking it"] = False
+
+    def run(self, call: Call) -> Job:
+        """Only a running one, unless forced."""
+        return _stop(call, router(call, self.id), self.forced)
+
+
+class RebootRouter(AsyncCommand, kw_only=True, frozen=True):
+    """Reboots a router."""
+
+    spec = Spec(answer=ROUTER, access=ROOT, event="ROUTER.REBOOT")
+    id: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Job:
+        """Only a running one."""
+        return _reboot(call, router(call, self.id))
+
+
+class DestroyRouter(AsyncCommand, kw_only=True, frozen=True):
+    """Destroys a router; the network gets a new one with the same public address."""
+
+    spec = Spec(answer=ROUTER, access=ROOT, event="ROUTER.DESTROY")
+    id: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Job:
+        """In any state."""
+        row = router(call, self.id)
+        return call.submit(names.DESTROY_SYSTEM_VM, {"vm_id": row.id}, kind="SystemVm", about=row)

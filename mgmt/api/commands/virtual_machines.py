@@ -1,0 +1,222 @@
+"""Tenants' VMs: listed, and deployed. What changes a VM that exists is in `vm_lifecycle`."""
+
+import base64
+import binascii
+import re
+from typing import Annotated, Any
+
+from msgspec import Meta
+from sqlalchemy import Select, select
+
+from mgmt.api.access import EVERYONE, InnerRef, Ref
+from mgmt.api.addresses import read_address
+from mgmt.api.call import Call
+from mgmt.api.commands.ssh_keys import find_key
+from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import AsyncCommand, Response, Spec
+from mgmt.api.responses.nics import NIC
+from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE, VirtualMachineResponse
+from mgmt.model.errors import ParameterError
+from mgmt.model.states import Allocation, VmKind
+from mgmt.ops import names
+from mgmt.ops.passwords import reveal_password
+from mgmt.ops.vms import VmRequest, create_vm
+from mgmt.store.tables import (
+    DiskOffering,
+    Host,
+    Job,
+    Network,
+    Nic,
+    ServiceOffering,
+    SshKeyPair,
+    Template,
+    Vm,
+    Zone,
+)
+
+GIB = 1024**3
+#: CloudStack takes 32 KiB of user data as base64 by GET and 1 MiB by POST; routers hold it for every guest.
+LONGEST_USER_DATA = 1024 * 1024
+HOST_NAME = re.compile(r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
+
+
+class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
+    """Lists virtual machines."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE)
+    searched = (Vm.name, Vm.display_name)
+    tag_type = "UserVm"
+
+    name: Annotated[str | None, "the name or display name"] = None
+    state: Annotated[str | None, Equals(Vm.state)] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True), Equals(Vm.zone_id)] = None
+    hostid: Annotated[str | None, Ref(Host), Equals(Vm.host_id)] = None
+    templateid: Annotated[str | None, Ref(Template, use=True), Equals(Vm.template_id)] = None
+    serviceofferingid: Annotated[str | None, Ref(ServiceOffering, use=True), Equals(Vm.offering_id)] = None
+    networkid: Annotated[str | None, Ref(Network), "list only VMs in this network"] = None
+    keypair: Annotated[str | None, "list only VMs with this SSH key pair"] = None
+    group: Annotated[str | None, Equals(Vm.group)] = None
+    details: Annotated[list[str] | None, "parts of the answer that are wanted; all are always there"] = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Tenants' VMs only; `state=Present` is CloudStack's word for "not destroyed"."""
+        query = query.where(Vm.kind == VmKind.user)
+        if self.name is not None:
+            query = query.where((Vm.name == self.name) | (Vm.display_name == self.name))
+        if self.networkid:
+            here = select(Nic.vm_id).where(Nic.network_id == self.networkid, Nic.removed.is_(None))
+            query = query.where(Vm.id.in_(here))
+        if self.keypair is not None:
+            query = query.where(Vm.key_names.as_string().contains(f'"{self.keypair}"', autoescape=True))
+        return query
+
+
+class ListNics(OwnedListCommand, kw_only=True, frozen=True):
+    """Lists the NICs of a virtual machine."""
+
+    spec = Spec(answer=NIC, access=EVERYONE)
+
+    virtualmachineid: Annotated[str, Ref(Vm), Equals(Nic.vm_id)]
+    nicid: Annotated[str | None, Ref(Nic), Equals(Nic.id)] = None
+    networkid: Annotated[str | None, Ref(Network), Equals(Nic.network_id)] = None
+
+    def ownership(self, call: Call) -> Any:
+        """The VM was authorized; its NICs are its own."""
+        return Nic.purpose == "guest"
+
+
+class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
+    """Creates and starts a virtual machine from a template, in one network or several."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.CREATE")
+    creates = True
+
+    zoneid: Annotated[str, Ref(Zone, use=True)]
+    serviceofferingid: Annotated[str, Ref(ServiceOffering, use=True)]
+    templateid: Annotated[str, Ref(Template, use=True)]
+    networkids: Annotated[list[str] | None, Ref(Network), "the networks; the first one is the default"] = None
+    iptonetworklist: Annotated[
+        list[dict[str, str]] | None,
+        InnerRef("networkid", Network),
+        "networkid and ip, instead of networkids and ipaddress",
+    ] = None
+    ipaddress: Annotated[str | None, "the wanted address in the first network"] = None
+    name: Annotated[str | None, "the host name"] = None
+    displayname: Annotated[str | None, "a name for users"] = None
+    group: Annotated[str | None, "a word to group VMs by"] = None
+    keypair: Annotated[str | None, "the name of an SSH key pair"] = None
+    keypairs: Annotated[list[str] | None, "names of SSH key pairs"] = None
+    userdata: Annotated[str | None, "user data in base64", Meta(max_length=LONGEST_USER_DATA)] = None
+    rootdisksize: Annotated[int | None, "GiB, instead of the template's size", Meta(ge=1, le=1024)] = None
+    diskofferingid: Annotated[str | None, Ref(DiskOffering, use=True), "adds a data disk"] = None
+    size: Annotated[int | None, "GiB of the data disk, where the offering leaves it open", Meta(ge=1)] = None
+    hypervisor: Annotated[str | None, "the hypervisor: KVM"] = None
+    hostid: Annotated[str | None, Ref(Host), "the host to start it on"] = None
+    startvm: Annotated[bool, "false: create it stopped"] = True
+    details: Annotated[dict[str, str] | None, "keys and values kept with the VM"] = None
+    account: OwnerAccount = None
+    domainid: OwnerDomain = None
+    projectid: OwnerProject = None
+
+    def run(self, call: Call) -> Job:
+        """Check everything, insert the rows, leave the rest to the workflow."""
+        zone, offering = call.row(Zone, self.zoneid), call.row(ServiceOffering, self.serviceofferingid)
+        self._check(call, zone, offering)
+        keys = self._keys(call)
+        request = VmRequest(
+            account_id=call.owner.account.id,
+            domain_id=call.owner.domain.id,
+            zone_id=zone.id,
+            offering=offering,
+            template=call.row(Template, self.templateid),
+            networks=self._networks(call),
+            name=self.name or "",
+            display_name=self.displayname or "",
+            group=self.group,
+            user_data=read_user_data(self.userdata),
+            key_names=tuple(key.name for key in keys),
+            public_keys=tuple(key.public_key for key in keys),
+            root_disk_bytes=(self.rootdisksize or 0) * GIB,
+            disk_offering=call.row_or_none(DiskOffering, self.diskofferingid),
+            disk_bytes=(self.size or 0) * GIB,
+            details=dict(self.details or {}),
+        )
+        vm = create_vm(call.session, call.context.seal, request)
+        arguments = {"vm_id": vm.id, "start": self.startvm, "host_id": self.hostid}
+        return call.submit(names.DEPLOY_VM, arguments, kind="VirtualMachine", about=vm)
+
+    @classmethod
+    def result(cls, call: Call, job: Job, answer: Response) -> Response:
+        """The password is in the answer of the job that made it."""
+        return with_password(call, job, answer)
+
+    def _check(self, call: Call, zone: Zone, offering: ServiceOffering) -> None:
+        if zone.allocation != Allocation.enabled and not call.caller.is_root:
+            raise ParameterError(f"Zone {zone.name} is disabled; choose an enabled one")
+        if offering.system_vm_type is not None or offering.state != "Active":
+            raise wrong_value("serviceofferingid", offering.name, "an active offering for guests")
+        if self.hypervisor and self.hypervisor.upper() != "KVM":
+            raise wrong_value("hypervisor", self.hypervisor, "KVM")
+        if self.name and not HOST_NAME.match(self.name):
+            raise wrong_value("name", self.name, "letters, digits and hyphens, first a letter, at most 63")
+
+    def _keys(self, call: Call) -> list[SshKeyPair]:
+        wanted = [*(self.keypairs or []), *([self.keypair] if self.keypair else [])]
+        return [find_key(call, name) for name in dict.fromkeys(wanted)]
+
+    def _networks(self, call: Call) -> tuple[tuple[Network, str | None], ...]:
+        if self.iptonetworklist:
+            if self.networkids or self.ipaddress:
+                raise ParameterError("iptonetworklist goes without networkids and ipaddress")
+            pairs = [_pair(call, item) for item in self.iptonetworklist]
+        elif self.networkids:
+            first = str(read_address("ipaddress", self.ipaddress)) if self.ipaddress else None
+            rows = [call.row(Network, network_id) for network_id in self.networkids]
+            pairs = [(row, first if at == 0 else None) for at, row in enumerate(rows)]
+        else:
+            pairs = [(_only_network(call, self.zoneid), None)]
+        for network, _wanted in pairs:
+            if network.account_id != call.owner.account.id:
+                raise ParameterError(f"Network {network.name} belongs to another account than the VM would")
+        return tuple(pairs)
+
+
+def with_password(call: Call, job: Job, answer: Response) -> Response:
+    """Add the VM's password to the result of the job that set it, for its owner only."""
+    vm = call.session.get(Vm, job.instance_id) if job.instance_id else None
+    if isinstance(answer, VirtualMachineResponse) and vm is not None and job.user_id == call.caller.user.id:
+        answer.password = reveal_password(vm, call.context.seal)
+    return answer
+
+
+def read_user_data(text: str | None) -> str:
+    """User data in base64, "" for none. Raises `ParameterError`."""
+    if not text:
+        return ""
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise wrong_value("userdata", f"{text[:20]}…", f"base64 ({error})") from error
+    return text
+
+
+def _pair(call: Call, item: dict[str, str]) -> tuple[Network, str | None]:
+    if "networkid" not in item:
+        raise ParameterError("Every item of iptonetworklist needs a networkid")
+    network = call.row(Network, item["networkid"])
+    wanted = item.get("ip")
+    return network, str(read_address("iptonetworklist.ip", wanted)) if wanted else None
+
+
+def _only_network(call: Call, zone_id: str) -> Network:
+    query = select(Network).where(
+        Network.account_id == call.owner.account.id, Network.zone_id == zone_id, Network.removed.is_(None)
+    )
+    found = call.session.scalars(query.limit(2)).all()
+    if len(found) != 1:
+        raise ParameterError(
+            "Send networkids: " + ("you have several networks" if found else "you have no network")
+        )
+    return found[0]

@@ -1,0 +1,184 @@
+"""What changes a VM that exists: power, destruction and return, password, texts."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from mgmt.api.access import EVERYONE, ROOT, Ref
+from mgmt.api.call import Call
+from mgmt.api.commands.virtual_machines import LONGEST_USER_DATA, read_user_data, with_password
+from mgmt.api.params import unknown_entity
+from mgmt.api.registry import AsyncCommand, Response, Spec, SyncCommand
+from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
+from mgmt.model.errors import ParameterError
+from mgmt.model.states import VmKind, VmState, VolumeKind
+from mgmt.ops import names
+from mgmt.ops.passwords import set_new_password
+from mgmt.ops.vms import recover_vm
+from mgmt.store.tables import Host, Job, Vm, Volume
+
+KIND = "VirtualMachine"
+
+
+def user_vm(call: Call, vm_id: str) -> Vm:
+    """The tenant's VM of an id; system VMs have commands of their own."""
+    row = call.row(Vm, vm_id)
+    if row.kind != VmKind.user:
+        raise unknown_entity("id", vm_id)
+    return row
+
+
+def _must_be(vm: Vm, action: str, *states: VmState) -> None:
+    if vm.state not in states:
+        wanted = " or ".join(states)
+        raise ParameterError(f"VM {vm.name} is {vm.state}; only a {wanted} one can be {action}")
+
+
+class StartVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
+    """Starts a virtual machine."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.START")
+    id: Annotated[str, Ref(Vm)]
+    hostid: Annotated[str | None, Ref(Host), "the host to start it on"] = None
+
+    def run(self, call: Call) -> Job:
+        """Only a stopped one."""
+        vm = user_vm(call, self.id)
+        _must_be(vm, "started", VmState.stopped)
+        return call.submit(names.START_VM, {"vm_id": vm.id, "host_id": self.hostid}, kind=KIND, about=vm)
+
+
+class StopVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
+    """Stops a virtual machine."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.STOP")
+    id: Annotated[str, Ref(Vm)]
+    forced: Annotated[bool, "true: cut the power without asking the guest"] = False
+
+    def run(self, call: Call) -> Job:
+        """Only a running one; with force also one that hangs between."""
+        vm = user_vm(call, self.id)
+        between = (VmState.stopping, VmState.starting) if self.forced else ()
+        _must_be(vm, "stopped", VmState.running, *between)
+        return call.submit(names.STOP_VM, {"vm_id": vm.id, "forced": self.forced}, kind=KIND, about=vm)
+
+
+class RebootVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
+    """Reboots a virtual machine."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.REBOOT")
+    id: Annotated[str, Ref(Vm)]
+    forced: Annotated[bool, "no effect: a reboot is a power cycle"] = False
+
+    def run(self, call: Call) -> Job:
+        """Only a running one."""
+        vm = user_vm(call, self.id)
+        _must_be(vm, "rebooted", VmState.running)
+        return call.submit(names.REBOOT_VM, {"vm_id": vm.id}, kind=KIND, about=vm)
+
+
+class DestroyVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
+    """Destroys a virtual machine; it can be recovered until it is expunged."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.DESTROY")
+    id: Annotated[str, Ref(Vm)]
+    expunge: Annotated[bool, "true: for good, now"] = False
+    volumeids: Annotated[list[str] | None, Ref(Volume), "data volumes that go with it"] = None
+
+    def run(self, call: Call) -> Job:
+        """In any state but gone; the volumes must be its own."""
+        vm = user_vm(call, self.id)
+        states = (VmState.running, VmState.stopped, VmState.error, VmState.starting, VmState.stopping)
+        _must_be(vm, "destroyed", *states, *((VmState.destroyed,) if self.expunge else ()))
+        for volume_id in self.volumeids or []:
+            volume = call.row(Volume, volume_id)
+            if volume.vm_id != vm.id or volume.kind != VolumeKind.data:
+                raise ParameterError(f"Volume {volume.name} is no data volume of VM {vm.name}")
+        arguments = {"vm_id": vm.id, "expunge": self.expunge, "volume_ids": list(self.volumeids or [])}
+        return call.submit(names.DESTROY_VM, arguments, kind=KIND, about=vm)
+
+
+class RecoverVirtualMachine(SyncCommand, kw_only=True, frozen=True):
+    """Brings a destroyed virtual machine back, stopped."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.RECOVER")
+    id: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Vm:
+        """Only a destroyed, not yet expunged one."""
+        vm = user_vm(call, self.id)
+        recover_vm(vm)
+        return vm
+
+
+class ExpungeVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
+    """Removes a destroyed virtual machine for good, with its root disk."""
+
+    spec = Spec(access=ROOT, event="VM.EXPUNGE")
+    id: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Job:
+        """Only a destroyed one."""
+        vm = user_vm(call, self.id)
+        _must_be(vm, "expunged", VmState.destroyed, VmState.expunging)
+        return call.submit(names.EXPUNGE_VM, {"vm_id": vm.id}, kind=KIND, about=vm)
+
+
+class ResetPasswordForVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
+    """Gives a stopped virtual machine a new password, which it fetches at its next start."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.RESETPASSWORD")
+    id: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Job:
+        """Only a stopped one: guests ask at boot."""
+        vm = user_vm(call, self.id)
+        _must_be(vm, "given a new password", VmState.stopped)
+        set_new_password(vm, call.context.seal)
+        return call.submit(names.RESET_PASSWORD, {"vm_id": vm.id}, kind=KIND, about=vm)
+
+    @classmethod
+    def result(cls, call: Call, job: Job, answer: Response) -> Response:
+        """The password is in the answer of the job that made it."""
+        return with_password(call, job, answer)
+
+
+class UpdateVirtualMachine(SyncCommand, kw_only=True, frozen=True):
+    """Updates a virtual machine's texts and user data."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.UPDATE")
+    id: Annotated[str, Ref(Vm)]
+    displayname: Annotated[str | None, "a name for users"] = None
+    group: Annotated[str | None, "a word to group VMs by"] = None
+    userdata: Annotated[str | None, "user data in base64", Meta(max_length=LONGEST_USER_DATA)] = None
+    details: Annotated[dict[str, str] | None, "keys and values kept with the VM"] = None
+
+    def run(self, call: Call) -> Vm:
+        """Change what was sent; the guest sees new user data after its next start."""
+        vm = user_vm(call, self.id)
+        vm.display_name = self.displayname or vm.display_name
+        vm.group = vm.group if self.group is None else self.group
+        if self.userdata is not None:
+            vm.user_data = read_user_data(self.userdata)
+        if self.details is not None:
+            vm.details = dict(self.details)
+        return vm
+
+
+class UserData(Response, kw_only=True):
+    """A VM's user data, as it was given."""
+
+    virtualmachineid: str
+    userdata: str | None = None
+
+
+class GetVirtualMachineUserData(SyncCommand, kw_only=True, frozen=True):
+    """Returns a virtual machine's user data in base64."""
+
+    spec = Spec(answer=UserData, access=EVERYONE, key="virtualmachineuserdata")
+    virtualmachineid: Annotated[str, Ref(Vm)]
+
+    def run(self, call: Call) -> Response:
+        """Read it."""
+        vm = user_vm(call, self.virtualmachineid)
+        return UserData(virtualmachineid=vm.id, userdata=vm.user_data or None)

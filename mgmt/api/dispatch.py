@@ -1,0 +1,167 @@
+"""The dispatcher: from a caller and a form to an answer.
+
+Order: may the caller know this command; are all parameters well formed; do all ids exist and belong to
+the caller; then the handler, in one transaction. Nothing is written when any of them fails.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import select
+
+from mgmt.api.access import Caller, InnerRef, Ref, authorize
+from mgmt.api.call import Call, Context, Owner
+from mgmt.api.lists import Listing
+from mgmt.api.ownership import OWNER, PROJECT, check_project, find_owner
+from mgmt.api.params import Form, Parameter, read_parameter, unknown_entity
+from mgmt.api.registry import (
+    REGISTRY,
+    AsyncCommand,
+    Command,
+    Registered,
+    Response,
+    Spec,
+    SyncCommand,
+    plain,
+)
+from mgmt.model.errors import UnknownCommand
+from mgmt.model.states import JobStatus
+from mgmt.ops.runtime import Runtime
+from mgmt.store.events import record_event
+from mgmt.store.tables.base import Identified
+
+Body = dict[str, Any]
+
+
+def dispatch(context: Context, caller: Caller, registered: Registered, form: Form) -> Body:
+    """Run a command for an authenticated caller; the body of its envelope.
+
+    Raises `CloudError` of every kind; then nothing has changed.
+    """
+    check_access(caller, registered)
+    values = read_values(registered, form)
+    database = context.database
+    with database.writing() if registered.writes else database.reading() as session:
+        owner = Owner(account=caller.account, domain=caller.domain)
+        call = Call(registered.name, context, caller, session, owner, event_type=registered.spec.event)
+        _resolve(call, registered.parameters, values)
+        body = _run(call, registered.command(**values), registered)
+    for job_id in call.jobs:
+        context.jobs.start(job_id)
+    if registered.spec.wakes and Runtime in context.parts:
+        context.parts[Runtime].wake.set()
+    return body
+
+
+def find_command(name: str) -> Registered:
+    """The command of a name. Raises `UnknownCommand`."""
+    registered = REGISTRY.find(name)
+    if registered is None:
+        raise UnknownCommand(
+            f"The given command '{name}' either does not exist or is not available for users"
+        )
+    return registered
+
+
+def check_access(caller: Caller, registered: Registered) -> None:
+    """Raise `UnknownCommand` unless the command is for this kind of account."""
+    if caller.type not in registered.spec.access:
+        text = f"The given command '{registered.name}' either does not exist or is not available for users"
+        raise UnknownCommand(text)
+
+
+def read_values(registered: Registered, form: Form) -> dict[str, Any]:
+    """The typed values of all parameters that were sent. Raises `ParameterError`."""
+    values = {item.name: read_parameter(registered.name, item, form) for item in registered.parameters}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _resolve(call: Call, parameters: Iterable[Parameter], values: dict[str, Any]) -> None:
+    for parameter in parameters:
+        value = values.get(parameter.name)
+        if value is None:
+            continue
+        if PROJECT in parameter.marks:
+            check_project(parameter.name, value)
+        ref = parameter.mark(Ref)
+        if ref is not None:
+            found = _find(call, parameter.name, ref, value)
+            values[parameter.name] = found if isinstance(value, list) else found[0]
+        inner = parameter.mark(InnerRef)
+        if inner is not None:
+            _resolve_inner(call, parameter.name, inner, value)
+    if any(OWNER in parameter.marks for parameter in parameters):
+        call.owner = find_owner(call.session, call.caller, values.get("account"), values.get("domainid"))
+
+
+def _resolve_inner(call: Call, name: str, inner: InnerRef, items: list[dict[str, str]]) -> None:
+    for at, item in enumerate(items):
+        if inner.key in item:
+            place = f"{name}[{at}].{inner.key}"
+            item[inner.key] = _find(call, place, Ref(inner.table, use=inner.use), item[inner.key])[0]
+
+
+def _find(call: Call, name: str, ref: Ref, value: str | list[str]) -> list[str]:
+    ids = [item.lower() for item in ([value] if isinstance(value, str) else value)]
+    query = select(ref.table).where(ref.table.id.in_(ids), ref.table.removed.is_(None))
+    rows: dict[str, Identified] = {row.id: row for row in call.session.scalars(query)}
+    for row_id in ids:
+        if row_id not in rows:
+            raise unknown_entity(name, row_id)
+        authorize(call.caller, call.session, rows[row_id], use=ref.use)
+        call.rows[ref.table, row_id] = rows[row_id]
+    return ids
+
+
+def _run(call: Call, command: Command, registered: Registered) -> Body:
+    spec = registered.spec
+    if isinstance(command, Listing):
+        total, answers = command.fetch(call)
+        return {"count": total, str(spec.response_key): [plain(item) for item in answers]} if total else {}
+    if isinstance(command, AsyncCommand):
+        job = command.run(call)
+        is_done = job.status == JobStatus.succeeded
+        text = f"{registered.name} {'is done' if is_done else 'was asked for'}"
+        _note(call, spec, text, job.instance_id, "Completed" if is_done else "Scheduled")
+        created = {"id": job.instance_id} if command.creates else {}
+        return {**created, "jobid": job.id}
+    assert isinstance(command, SyncCommand)  # noqa: S101 (there is no fourth kind)
+    result = command.run(call)
+    call.session.flush()
+    about = result.id if isinstance(result, Identified) else None
+    _note(call, spec, f"{registered.name} is done", about, "Completed")
+    return wrap(spec, answer(call, spec, result))
+
+
+def answer(call: Call, spec: Spec, result: Identified | Response) -> Response:
+    """The response for what a handler returned: a row is built by the spec's entity."""
+    if isinstance(result, Response):
+        return result
+    assert spec.entity is not None, f"{call.command} returned a row, so its spec must name an entity"  # noqa: S101
+    built: Response = spec.entity.build(call, [result])[0]
+    return built
+
+
+def wrap(spec: Spec, response: Response) -> Body:
+    """A response below its key, or bare where the command has none."""
+    body = plain(response)
+    if spec.response_key is None:
+        return body
+    return {"count": 1, spec.response_key: [body]} if spec.listed else {spec.response_key: body}
+
+
+def _note(call: Call, spec: Spec, text: str, about: str | None, state: str) -> None:
+    if spec.event is None:
+        return
+    entity = spec.entity
+    record_event(
+        call.session,
+        spec.event,
+        text,
+        user=call.caller.user,
+        account_id=call.owner.account.id,
+        domain_id=call.owner.domain.id,
+        state=state,
+        resource_type=entity.table.__name__ if entity else None,
+        resource_id=about,
+    )

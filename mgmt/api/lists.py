@@ -1,0 +1,193 @@
+"""List commands: filters, scope, keyword, paging and tags, declared once and run as a few statements.
+
+A list is one statement for the count, one for the page and the fixed number its entity's builder needs,
+however many rows there are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, get_type_hints
+
+from msgspec import Meta
+from sqlalchemy import ColumnElement, Select, func, or_, select
+
+from mgmt.api.access import Ref
+from mgmt.api.call import Call
+from mgmt.api.ownership import OWNER, PROJECT, visible
+from mgmt.api.params import parse_hint
+from mgmt.api.registry import OWN_ID, Command, Entity, Response
+from mgmt.model.errors import ParameterError
+from mgmt.store.tables import Domain, Tag
+
+MOST = 500
+"""The longest page, and the length of the only page of a call without paging."""
+
+UNLIMITED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Equals:
+    """Marks a list's parameter as a filter: the column equals the value, or is one of the values."""
+
+    column: Any
+
+
+class Listing(Command, kw_only=True, frozen=True):
+    """Root of all lists."""
+
+    page: Annotated[int | None, Meta(ge=1)] = None
+    pagesize: Annotated[int | None, Meta(ge=UNLIMITED)] = None
+
+    def fetch(self, call: Call) -> tuple[int, list[Response]]:
+        """The number of all items that match, and the answers of this page."""
+        raise NotImplementedError
+
+    def window(self) -> tuple[int, int | None]:
+        """Where the page starts, and how long it is; None for all. Raises `ParameterError`."""
+        if self.page is not None and self.pagesize is None:
+            raise ParameterError('"pagesize" parameter is required when "page" is specified')
+        if self.page is None and self.pagesize not in (None, UNLIMITED):
+            raise ParameterError('"page" parameter is required when "pagesize" is specified')
+        if self.pagesize is not None and self.pagesize > MOST:
+            text = f"Invalid value {self.pagesize} for parameter pagesize: expected at most {MOST}"
+            raise ParameterError(text)
+        if self.pagesize == UNLIMITED:
+            return 0, None
+        size = MOST if self.pagesize is None else self.pagesize
+        return ((self.page or 1) - 1) * size, size
+
+
+class PlainListCommand(Listing, kw_only=True, frozen=True):
+    """A list of what is in no table; its spec names the response and the `key`."""
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """All items."""
+        raise NotImplementedError
+
+    def fetch(self, call: Call) -> tuple[int, list[Response]]:
+        """One page of the items."""
+        start, size = self.window()
+        items = self.items(call)
+        return len(items), list(items[start:] if size is None else items[start : start + size])
+
+
+class ListCommand(Listing, kw_only=True, frozen=True):
+    """A list of an entity's rows.
+
+    Subclasses declare filters as parameters marked `Equals(column)`, name the columns a keyword searches
+    in `searched`, and override `narrow` for what is not an equality.
+    """
+
+    searched: ClassVar[tuple[Any, ...]] = ()
+    shows_removed: ClassVar[bool] = False
+    id_is_filter: ClassVar[bool] = True
+
+    id: Annotated[str | None, OWN_ID] = None
+    ids: Annotated[list[str] | None, OWN_ID] = None
+    keyword: str | None = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Conditions of this list alone."""
+        return query
+
+    def ownership(self, call: Call) -> ColumnElement[bool] | None:
+        """The condition on owners; None where the table has none."""
+        return None
+
+    def order(self) -> Sequence[Any]:
+        """The order of rows."""
+        table = self.entity().table
+        return (table.created, table.id)
+
+    def entity(self) -> Entity[Any, Any]:
+        """The entity listed."""
+        entity = self.spec.entity
+        assert entity is not None, f"{type(self).__name__}: the spec of a list names an entity"  # noqa: S101
+        return entity
+
+    def fetch(self, call: Call) -> tuple[int, list[Response]]:
+        """The number of all rows that match, and the answers of this page."""
+        start, size = self.window()
+        query = self._query(call)
+        total = call.session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        if not total:
+            return 0, []
+        page = query.order_by(*self.order()).offset(start)
+        rows = call.session.scalars(page if size is None else page.limit(size)).all()
+        return total, self.entity().build(call, rows)
+
+    def _query(self, call: Call) -> Select[Any]:
+        table = self.entity().table
+        query: Select[Any] = select(table)
+        if not self.shows_removed:
+            query = query.where(table.removed.is_(None))
+        if self.id is not None and self.id_is_filter:
+            query = query.where(table.id == self.id)
+        if self.ids is not None:
+            query = query.where(table.id.in_(self.ids))
+        for name, column in _filters(type(self)):
+            query = _filter(query, column, getattr(self, name))
+        if self.keyword and self.searched:
+            found = (column.icontains(self.keyword, autoescape=True) for column in self.searched)
+            query = query.where(or_(*found))
+        scope = self.ownership(call)
+        return self.narrow(call, query if scope is None else query.where(scope))
+
+
+class OwnedListCommand(ListCommand, kw_only=True, frozen=True):
+    """A list of what accounts own: the caller's, another account's, a domain's, or all that is visible.
+
+    `tag_type` is the `resourcetype` under which the entity is tagged (`UserVm`).
+    """
+
+    tag_type: ClassVar[str | None] = None
+
+    account: Annotated[str | None, OWNER, "list only what this account of the domain owns"] = None
+    domainid: Annotated[str | None, Ref(Domain, use=True), "list only what belongs to this domain"] = None
+    projectid: Annotated[str | None, PROJECT, "list only what belongs to this project; -1 for all"] = None
+    listall: bool = False
+    isrecursive: bool = False
+    tags: Annotated[dict[str, str] | None, "list only what has all these tags"] = None
+
+    def ownership(self, call: Call) -> ColumnElement[bool] | None:
+        """What the caller asked for and may see."""
+        return visible(
+            call.session,
+            call.caller,
+            self.entity().table,
+            account=self.account,
+            domain_id=self.domainid,
+            list_all=self.listall,
+            recursive=self.isrecursive,
+            by_id=self.id is not None or self.ids is not None,
+        )
+
+    def _query(self, call: Call) -> Select[Any]:
+        query = super()._query(call)
+        table = self.entity().table
+        for key, value in (self.tags or {}).items():
+            tagged = select(Tag.resource_id).where(
+                Tag.resource_type == self.tag_type, Tag.key == key, Tag.value == value, Tag.removed.is_(None)
+            )
+            query = query.where(table.id.in_(tagged))
+        return query
+
+
+def _filters(command: type[Command]) -> list[tuple[str, Any]]:
+    found = _FILTERS.get(command)
+    if found is None:
+        hints = get_type_hints(command, include_extras=True)
+        names = [name for name in command.__struct_fields__ if name in hints]
+        parsed = [parse_hint(name, hints[name], required=False) for name in names]
+        found = [(item.name, mark.column) for item in parsed if (mark := item.mark(Equals))]
+        _FILTERS[command] = found
+    return found
+
+
+def _filter(query: Select[Any], column: Any, value: Any) -> Select[Any]:
+    if value is None:
+        return query
+    return query.where(column.in_(value) if isinstance(value, list) else column == value)
+
+
+_FILTERS: dict[type[Command], list[tuple[str, Any]]] = {}

@@ -1,0 +1,212 @@
+"""Hosts, primary and secondary storage on the wire."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+
+from mgmt.api.call import Call
+from mgmt.api.registry import Entity, Response
+from mgmt.api.responses.lookup import rows_by_id, wire_time
+from mgmt.model.states import VmState
+from mgmt.store.tables import Cluster, Host, ImageStore, Pod, ServiceOffering, StoragePool, Vm, Zone
+
+MIB = 1024**2
+
+
+class HostResponse(Response):
+    """A hypervisor host. Memory in bytes."""
+
+    id: str
+    name: str
+    type: str
+    state: str
+    resourcestate: str
+    hypervisor: str
+    ipaddress: str
+    zoneid: str
+    zonename: str
+    podid: str
+    podname: str
+    clusterid: str
+    clustername: str
+    clustertype: str
+    cpunumber: int
+    cpuspeed: int
+    cpuallocatedvalue: int
+    cpuallocated: str
+    memorytotal: int
+    memoryallocated: int
+    memoryallocatedbytes: int
+    version: str
+    created: str | None
+    lastpinged: str | None
+    islocalstorageactive: bool
+    details: dict[str, str]
+
+
+def host_responses(call: Call, rows: Sequence[Host]) -> list[HostResponse]:
+    """Hosts on the wire, with what their running VMs take."""
+    zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
+    pods = rows_by_id(call, Pod, (row.pod_id for row in rows))
+    clusters = rows_by_id(call, Cluster, (row.cluster_id for row in rows))
+    taken = _taken(call, rows)
+    return [
+        _host(row, zones[row.zone_id], pods[row.pod_id], clusters[row.cluster_id], taken.get(row.id, (0, 0)))
+        for row in rows
+    ]
+
+
+def _taken(call: Call, rows: Sequence[Host]) -> dict[str, tuple[int, int]]:
+    """MHz and bytes that VMs hold, by host."""
+    query = (
+        select(
+            Vm.host_id,
+            func.sum(ServiceOffering.cpus * ServiceOffering.cpu_speed),
+            func.sum(ServiceOffering.memory),
+        )
+        .join(ServiceOffering, ServiceOffering.id == Vm.offering_id)
+        .where(Vm.host_id.in_([row.id for row in rows]), Vm.removed.is_(None), Vm.state != VmState.stopped)
+        .group_by(Vm.host_id)
+    )
+    return {str(host): (int(mhz), int(mib) * MIB) for host, mhz, mib in call.session.execute(query)}
+
+
+def _host(row: Host, zone: Zone, pod: Pod, cluster: Cluster, taken: tuple[int, int]) -> HostResponse:
+    mhz, memory = taken
+    total = row.cpus * row.cpu_mhz
+    return HostResponse(
+        id=row.id,
+        name=row.name,
+        type="Routing",
+        state=row.state,
+        resourcestate=row.resource_state,
+        hypervisor=cluster.hypervisor,
+        ipaddress=row.address,
+        zoneid=zone.id,
+        zonename=zone.name,
+        podid=pod.id,
+        podname=pod.name,
+        clusterid=cluster.id,
+        clustername=cluster.name,
+        clustertype=cluster.cluster_type,
+        cpunumber=row.cpus,
+        cpuspeed=row.cpu_mhz,
+        cpuallocatedvalue=mhz,
+        cpuallocated=f"{100 * mhz / total:.2f}%" if total else "0%",
+        memorytotal=row.memory_mib * MIB,
+        memoryallocated=memory,
+        memoryallocatedbytes=memory,
+        version=row.version,
+        created=wire_time(row.created),
+        lastpinged=wire_time(row.last_seen),
+        islocalstorageactive=True,
+        details={"acceleration": row.acceleration},
+    )
+
+
+HOST = Entity(Host, HostResponse, "host", host_responses)
+
+
+class StoragePoolResponse(Response):
+    """Primary storage. Sizes in bytes."""
+
+    id: str
+    name: str
+    type: str
+    scope: str
+    state: str
+    path: str
+    zoneid: str
+    zonename: str
+    podid: str | None
+    podname: str | None
+    clusterid: str | None
+    clustername: str | None
+    ipaddress: str | None
+    hypervisor: str
+    disksizetotal: int
+    disksizeused: int
+    capacitybytes: int
+    created: str | None
+    provider: str = "DefaultPrimary"
+
+
+def storage_pool_responses(call: Call, rows: Sequence[StoragePool]) -> list[StoragePoolResponse]:
+    """Pools on the wire."""
+    zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
+    pods = rows_by_id(call, Pod, (row.pod_id for row in rows))
+    clusters = rows_by_id(call, Cluster, (row.cluster_id for row in rows))
+    hosts = rows_by_id(call, Host, (row.host_id for row in rows))
+    return [
+        _pool(
+            row,
+            zones[row.zone_id],
+            pods.get(row.pod_id or ""),
+            clusters.get(row.cluster_id or ""),
+            hosts.get(row.host_id or ""),
+        )
+        for row in rows
+    ]
+
+
+def _pool(
+    row: StoragePool, zone: Zone, pod: Pod | None, cluster: Cluster | None, host: Host | None
+) -> StoragePoolResponse:
+    return StoragePoolResponse(
+        id=row.id,
+        name=row.name,
+        type=row.type,
+        scope=row.scope,
+        state=row.state,
+        path=row.path,
+        zoneid=zone.id,
+        zonename=zone.name,
+        podid=pod.id if pod else None,
+        podname=pod.name if pod else None,
+        clusterid=cluster.id if cluster else None,
+        clustername=cluster.name if cluster else None,
+        ipaddress=host.address if host else None,
+        hypervisor=cluster.hypervisor if cluster else "KVM",
+        disksizetotal=row.capacity,
+        disksizeused=row.used,
+        capacitybytes=row.capacity,
+        created=wire_time(row.created),
+    )
+
+
+STORAGE_POOL = Entity(StoragePool, StoragePoolResponse, "storagepool", storage_pool_responses)
+
+
+class ImageStoreResponse(Response):
+    """Secondary storage. Size in bytes."""
+
+    id: str
+    name: str
+    zoneid: str
+    zonename: str
+    url: str
+    providername: str
+    disksizetotal: int
+    protocol: str = "disk"
+    scope: str = "ZONE"
+    readonly: bool = False
+
+
+def image_store_responses(call: Call, rows: Sequence[ImageStore]) -> list[ImageStoreResponse]:
+    """Image stores on the wire."""
+    zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
+    return [
+        ImageStoreResponse(
+            id=row.id,
+            name=row.name,
+            zoneid=row.zone_id,
+            zonename=zones[row.zone_id].name,
+            url=row.url,
+            providername=row.provider,
+            disksizetotal=row.capacity,
+        )
+        for row in rows
+    ]
+
+
+IMAGE_STORE = Entity(ImageStore, ImageStoreResponse, "imagestore", image_store_responses)

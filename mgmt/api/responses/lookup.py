@@ -1,0 +1,98 @@
+"""Rows that answers mention by name: fetched for a whole page at once, never one by one."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+
+from mgmt.api.call import Call
+from mgmt.api.registry import Response
+from mgmt.store.tables import Account, Domain, Tag
+from mgmt.store.tables.base import Identified
+
+R = TypeVar("R", bound=Identified)
+WIRE_TIME = "%Y-%m-%dT%H:%M:%S+0000"
+
+
+class TagResponse(Response):
+    """A tag as lists of VMs, volumes and tags show it."""
+
+    key: str
+    value: str
+    resourcetype: str | None = None
+    resourceid: str | None = None
+    account: str | None = None
+    domain: str | None = None
+    domainid: str | None = None
+
+
+def wire_time(moment: datetime | None) -> str | None:
+    """A moment as clients parse it: `2026-01-31T12:00:00+0000`."""
+    return None if moment is None else moment.astimezone(UTC).strftime(WIRE_TIME)
+
+
+def rows_by_id(call: Call, table: type[R], ids: Iterable[str | None]) -> dict[str, R]:
+    """The rows of these ids, by id, removed ones too; one statement, none for no ids."""
+    wanted = {item for item in ids if item is not None}
+    if not wanted:
+        return {}
+    return {row.id: row for row in call.session.scalars(select(table).where(table.id.in_(wanted)))}
+
+
+class Owners:
+    """Accounts and domains of owned rows: `names(row)` is what every owned answer carries."""
+
+    def __init__(self, call: Call, rows: Sequence[Any]) -> None:
+        self._accounts = rows_by_id(call, Account, (row.account_id for row in rows))
+        self._domains = rows_by_id(call, Domain, (row.domain_id for row in rows))
+
+    def names(self, row: Any) -> dict[str, Any]:
+        """`account`, `domain`, `domainid`, `domainpath` for a response's constructor."""
+        account = self._accounts.get(row.account_id)
+        domain = self._domains.get(row.domain_id)
+        return {
+            "account": account.name if account else None,
+            "domain": domain.name if domain else None,
+            "domainid": domain.id if domain else None,
+            "domainpath": domain_path(domain) if domain else None,
+        }
+
+
+def domain_path(domain: Domain) -> str:
+    """`ROOT/a/b`, as clients compare it."""
+    return ("ROOT" + domain.path).rstrip("/")
+
+
+def tags_of(call: Call, resource_type: str, rows: Sequence[Identified]) -> dict[str, list[TagResponse]]:
+    """The tags of rows by their id, in full (VMs, volumes). Every row has a list, if an empty one."""
+    found: dict[str, list[TagResponse]] = defaultdict(list)
+    query = select(Tag).where(
+        Tag.resource_type == resource_type,
+        Tag.resource_id.in_([row.id for row in rows]),
+        Tag.removed.is_(None),
+    )
+    tags = call.session.scalars(query.order_by(Tag.key)).all()
+    owners = Owners(call, tags)
+    for tag in tags:
+        names = owners.names(tag)
+        names.pop("domainpath")
+        found[tag.resource_id].append(
+            TagResponse(
+                key=tag.key,
+                value=tag.value,
+                resourcetype=tag.resource_type,
+                resourceid=tag.resource_id,
+                **names,
+            )
+        )
+    return {row.id: found[row.id] for row in rows}
+
+
+def plain_tags_of(call: Call, resource_type: str, rows: Sequence[Identified]) -> dict[str, list[TagResponse]]:
+    """The tags of rows by their id, key and value only, as networks, addresses and rules carry them."""
+    full = tags_of(call, resource_type, rows)
+    return {
+        row_id: [TagResponse(key=tag.key, value=tag.value) for tag in tags] for row_id, tags in full.items()
+    }

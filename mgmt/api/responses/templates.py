@@ -1,0 +1,102 @@
+"""Templates on the wire. Sizes in bytes."""
+
+from collections.abc import Sequence
+
+from mgmt.api.call import Call
+from mgmt.api.registry import Entity, Response
+from mgmt.api.responses.lookup import Owners, TagResponse, plain_tags_of, rows_by_id, wire_time
+from mgmt.model.states import TemplateState
+from mgmt.store.tables import Template, Zone
+
+READY = "Download Complete"
+
+
+class TemplateResponse(Response, kw_only=True):
+    """A template; `status` says how far its download is, or why it failed."""
+
+    id: str
+    name: str
+    displaytext: str
+    account: str | None = None
+    domainid: str | None = None
+    domain: str | None = None
+    domainpath: str | None = None
+    zoneid: str
+    zonename: str | None = None
+    created: str | None = None
+    status: str
+    isready: bool
+    format: str
+    hypervisor: str
+    arch: str
+    bits: int
+    ostypename: str
+    size: int
+    physicalsize: int
+    checksum: str | None = None
+    ispublic: bool
+    isfeatured: bool
+    isextractable: bool
+    passwordenabled: bool
+    sshkeyenabled: bool
+    templatetype: str
+    crossZones: bool  # noqa: N815 (the original's spelling)
+    bootable: bool
+    requireshvm: bool
+    directdownload: bool
+    isdynamicallyscalable: bool
+    url: str | None = None
+    tags: list[TagResponse]
+
+
+def build_templates(call: Call, rows: Sequence[Template]) -> list[TemplateResponse]:
+    """Answers for templates; a fixed number of statements. The URL is shown to those who may change it."""
+    owners = Owners(call, rows)
+    zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
+    tags = plain_tags_of(call, "Template", rows)
+    return [
+        TemplateResponse(
+            id=row.id,
+            name=row.name,
+            displaytext=row.display_text,
+            zoneid=row.zone_id,
+            zonename=zones[row.zone_id].name if row.zone_id in zones else None,
+            created=wire_time(row.created),
+            status=_status(row),
+            isready=row.state == TemplateState.ready,
+            format=row.format,
+            hypervisor=row.hypervisor,
+            arch="x86_64",
+            bits=64,
+            ostypename=row.os_type,
+            size=row.virtual_size,
+            physicalsize=row.size,
+            checksum=row.checksum or None,
+            ispublic=row.is_public,
+            isfeatured=row.is_featured,
+            isextractable=row.is_extractable,
+            passwordenabled=row.password_enabled,
+            sshkeyenabled=True,
+            templatetype="BUILTIN" if row.is_builtin else "USER",
+            crossZones=False,
+            bootable=True,
+            requireshvm=True,
+            directdownload=False,
+            isdynamicallyscalable=False,
+            url=row.url if call.caller.covers(call.session, row.account_id, row.domain_id) else None,
+            tags=tags.get(row.id, []),
+            **owners.names(row),
+        )
+        for row in rows
+    ]
+
+
+def _status(row: Template) -> str:
+    if row.state == TemplateState.ready:
+        return READY
+    if row.state == TemplateState.failed:
+        return f"Download failed: {row.reason}"
+    return f"{row.percent}% Downloaded"
+
+
+TEMPLATE = Entity(Template, TemplateResponse, "template", build_templates)

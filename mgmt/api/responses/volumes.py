@@ -1,0 +1,123 @@
+"""Volumes on the wire. Sizes in bytes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mgmt.api.call import Call
+from mgmt.api.registry import Entity, Response
+from mgmt.api.responses.lookup import Owners, TagResponse, rows_by_id, tags_of, wire_time
+from mgmt.store.tables import DiskOffering, StoragePool, Template, Vm, Volume, Zone
+
+
+class VolumeResponse(Response, kw_only=True):
+    """A disk; `attached`, `virtualmachineid` and `deviceid` are absent while it is not attached."""
+
+    id: str
+    name: str
+    account: str | None = None
+    domainid: str | None = None
+    domain: str | None = None
+    domainpath: str | None = None
+    zoneid: str
+    zonename: str | None = None
+    type: str
+    size: int
+    virtualsize: int
+    state: str
+    created: str | None = None
+    attached: str | None = None
+    deviceid: int | None = None
+    virtualmachineid: str | None = None
+    vmname: str | None = None
+    vmdisplayname: str | None = None
+    vmstate: str | None = None
+    diskofferingid: str | None = None
+    diskofferingname: str | None = None
+    diskofferingdisplaytext: str | None = None
+    templateid: str | None = None
+    templatename: str | None = None
+    templatedisplaytext: str | None = None
+    storageid: str | None = None
+    storage: str | None = None
+    storagetype: str
+    hypervisor: str
+    provisioningtype: str
+    destroyed: bool
+    isextractable: bool
+    displayvolume: bool
+    quiescevm: bool
+    tags: list[TagResponse]
+
+
+def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
+    """Answers for volumes; a fixed number of statements."""
+    owners = Owners(call, rows)
+    zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
+    vms = rows_by_id(call, Vm, (row.vm_id for row in rows))
+    offerings = rows_by_id(call, DiskOffering, (row.offering_id for row in rows))
+    templates = rows_by_id(call, Template, (row.template_id for row in rows))
+    pools = rows_by_id(call, StoragePool, (row.pool_id for row in rows)) if call.caller.is_root else {}
+    tags = tags_of(call, "Volume", rows)
+    return [
+        VolumeResponse(
+            id=row.id,
+            name=row.name,
+            zoneid=row.zone_id,
+            zonename=zones[row.zone_id].name if row.zone_id in zones else None,
+            type=row.kind,
+            size=row.size,
+            virtualsize=row.size,
+            state=row.state,
+            created=wire_time(row.created),
+            storagetype="local",
+            hypervisor="KVM",
+            provisioningtype="thin",
+            destroyed=row.state == "Destroy",
+            isextractable=False,
+            displayvolume=True,
+            quiescevm=False,
+            tags=tags.get(row.id, []),
+            **owners.names(row),
+            **_attachment(row, vms.get(row.vm_id or "")),
+            **_origin(offerings.get(row.offering_id or ""), templates.get(row.template_id or "")),
+            **_pool(pools.get(row.pool_id or "")),
+        )
+        for row in rows
+    ]
+
+
+def _attachment(row: Volume, vm: Vm | None) -> dict[str, Any]:
+    if vm is None:
+        return {}
+    return {
+        "attached": wire_time(row.created),
+        "deviceid": row.device,
+        "virtualmachineid": vm.id,
+        "vmname": vm.name,
+        "vmdisplayname": vm.display_name or vm.name,
+        "vmstate": vm.state,
+    }
+
+
+def _origin(offering: DiskOffering | None, template: Template | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    if offering is not None:
+        shown |= {
+            "diskofferingid": offering.id,
+            "diskofferingname": offering.name,
+            "diskofferingdisplaytext": offering.display_text,
+        }
+    if template is not None:
+        shown |= {
+            "templateid": template.id,
+            "templatename": template.name,
+            "templatedisplaytext": template.display_text,
+        }
+    return shown
+
+
+def _pool(pool: StoragePool | None) -> dict[str, Any]:
+    return {} if pool is None else {"storageid": pool.id, "storage": pool.name}
+
+
+VOLUME = Entity(Volume, VolumeResponse, "volume", build_volumes)

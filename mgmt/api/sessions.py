@@ -1,0 +1,158 @@
+"""Sessions: log-in by name and password, two cookies, a session key as a parameter of every call.
+
+The session key stands in the parameters, where no foreign page can put it, and the cookies are HttpOnly
+and SameSite=Lax. A browser must also use POST for whatever changes something. Command line clients use
+GET for changes under a session (cmk does), so the rule is for requests that say they come from a browser
+(`Sec-Fetch-Site`), unless `strict_post` extends it to all.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from mgmt.api.access import Caller
+from mgmt.api.call import Context
+from mgmt.api.throttle import Throttle
+from mgmt.model.errors import LoginRefused, MissingParameter, Unauthorized
+from mgmt.store.passwords import password_matches
+from mgmt.store.tables import Account, Domain, LoginSession, User
+
+SESSION_COOKIE = "JSESSIONID"
+KEY_COOKIE = "sessionkey"
+ENABLED = "enabled"
+TOKEN_BYTES = 32
+LOGIN_TEXT = "Failed to authenticate user {name} in domain {domain}; please provide valid credentials"
+EXPIRED = "unable to verify user credentials: the session is unknown or has expired; log in again"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a log-in brings."""
+
+    username: str
+    password: str
+    domain: str
+    address: str
+
+
+@dataclass(frozen=True)
+class OpenedSession:
+    """A fresh session; its two secrets are known here only."""
+
+    session_id: str
+    session_key: str
+    caller: Caller
+
+
+def read_credentials(form: Mapping[str, str], address: str) -> Credentials:
+    """The credentials among the parameters (names in lower case). Raises `MissingParameter`."""
+    for name in ("username", "password"):
+        if not form.get(name):
+            text = f"Unable to execute API command login due to missing parameter {name}"
+            raise MissingParameter(text)
+    domain = form.get("domainid") or form.get("domain") or "/"
+    return Credentials(form["username"], form["password"], domain, address)
+
+
+def log_in(context: Context, throttle: Throttle, credentials: Credentials) -> OpenedSession:
+    """Open a session. Raises `LoginRefused` (531) or `TooManyRequests` (429)."""
+    now = context.clock()
+    key = (credentials.address, credentials.username.lower())
+    throttle.check(key, now)
+    with context.database.reading() as session:
+        caller = _find_by_name(session, credentials)
+    known = caller.user.password if caller else None
+    if not password_matches(known, credentials.password) or caller is None or not is_enabled(caller):
+        throttle.failed(key, now)
+        text = LOGIN_TEXT.format(name=credentials.username, domain=credentials.domain)
+        raise LoginRefused(text)
+    throttle.succeeded(key)
+    opened = OpenedSession(secrets.token_hex(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES), caller)
+    with context.database.writing() as session:
+        session.execute(delete(LoginSession).where(LoginSession.expires <= now))
+        session.add(
+            LoginSession(
+                id_hash=_digest(opened.session_id),
+                key_hash=_digest(opened.session_key),
+                user_id=caller.user.id,
+                expires=now + timedelta(seconds=context.config.session_seconds),
+            )
+        )
+    return opened
+
+
+def log_out(context: Context, session_id: str | None) -> None:
+    """Forget a session; one that is gone already is no error."""
+    if session_id:
+        with context.database.writing() as session:
+            session.execute(delete(LoginSession).where(LoginSession.id_hash == _digest(session_id)))
+
+
+def find_session_caller(context: Context, session_id: str, session_key: str) -> Caller:
+    """The caller of a session, whose time is prolonged. Raises `Unauthorized`."""
+    now = context.clock()
+    with context.database.reading() as session:
+        found = session.get(LoginSession, _digest(session_id))
+        if (
+            found is None
+            or not hmac.compare_digest(found.key_hash, _digest(session_key))
+            or found.expires <= now
+        ):
+            raise Unauthorized(EXPIRED)
+        caller = load_caller(session, session.get(User, found.user_id))
+    if caller is None or not is_enabled(caller):
+        raise Unauthorized(EXPIRED)
+    _prolong(context, found, now)
+    return caller
+
+
+def _prolong(context: Context, found: LoginSession, now: datetime) -> None:
+    """Move the end away once half the time is over: one write now and then, not one per call."""
+    span = timedelta(seconds=context.config.session_seconds)
+    if found.expires - now < span / 2:
+        with context.database.writing() as session:
+            again = session.get(LoginSession, found.id_hash)
+            if again is not None:
+                again.expires = now + span
+
+
+def load_caller(session: Session, user: User | None) -> Caller | None:
+    """A user with account and domain; None if one of them is gone."""
+    account = session.get(Account, user.account_id) if user and not user.removed else None
+    domain = session.get(Domain, account.domain_id) if account and not account.removed else None
+    return Caller(user, account, domain) if user and account and domain else None
+
+
+def is_enabled(caller: Caller) -> bool:
+    """Whether user and account are both enabled."""
+    return caller.user.state == ENABLED and caller.account.state == ENABLED
+
+
+def domain_path(text: str) -> str:
+    """`/a/b/` for every way clients write it: `a/b`, `/a/b`, `ROOT/a/b`; `/` for ROOT itself."""
+    parts = [part for part in text.split("/") if part]
+    if parts and parts[0].upper() == "ROOT":
+        parts = parts[1:]
+    return "/" + "".join(f"{part}/" for part in parts)
+
+
+def _find_by_name(session: Session, credentials: Credentials) -> Caller | None:
+    domain = session.get(Domain, credentials.domain)
+    path = domain.path if domain else domain_path(credentials.domain)
+    query = (
+        select(User)
+        .join(Account, Account.id == User.account_id)
+        .join(Domain, Domain.id == Account.domain_id)
+        .where(User.username == credentials.username, Domain.path == path, User.removed.is_(None))
+    )
+    return load_caller(session, session.scalars(query).first())
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Desired state, compiled: rows in, documents out; pure."""

@@ -1,0 +1,52 @@
+"""KVM and QEMU hosts, through the host agent on each of them."""
+
+from mgmt.agents.host import HostAgent, HostEndpoint
+from mgmt.agents.machine import MachineAgent, MachineEndpoint, TunnelledAgent
+from mgmt.agents.tls import Credentials
+from systemvm.spec.host import Domain, DomainStatus, HostInfo, HostState, HostVolume, Volume
+
+
+class KvmDriver:
+    """`Driver` over the network."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def info(self, host: HostEndpoint) -> HostInfo:
+        """See Driver."""
+        return self._agent(host).info()
+
+    def put_state(self, host: HostEndpoint, state: HostState) -> None:
+        """See Driver."""
+        self._agent(host).put_state(state)
+
+    def put_domain(self, host: HostEndpoint, domain: Domain, *, force: bool = False) -> DomainStatus:
+        """See Driver."""
+        return self._agent(host).put_domain(domain, force=force)
+
+    def domain_status(self, host: HostEndpoint, domain_id: str) -> DomainStatus | None:
+        """See Driver."""
+        return self._agent(host).domain_status(domain_id)
+
+    def all_domains(self, host: HostEndpoint) -> list[DomainStatus]:
+        """See Driver."""
+        return self._agent(host).all_domains()
+
+    def delete_domain(self, host: HostEndpoint, domain_id: str) -> None:
+        """See Driver."""
+        self._agent(host).delete_domain(domain_id)
+
+    def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
+        """See Driver."""
+        return self._agent(host).put_volume(volume)
+
+    def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
+        """See Driver."""
+        self._agent(host).delete_volume(volume_id)
+
+    def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
+        """See Driver."""
+        return TunnelledAgent(endpoint, self._credentials)
+
+    def _agent(self, host: HostEndpoint) -> HostAgent:
+        return HostAgent(host, self._credentials)

@@ -1,0 +1,38 @@
+"""What mgmt asks of a hypervisor, whichever it is. Every method raises `mgmt.agents.errors.AgentError`."""
+
+from typing import Protocol
+
+from mgmt.agents.host import HostEndpoint
+from mgmt.agents.machine import MachineAgent, MachineEndpoint
+from systemvm.spec.host import Domain, DomainStatus, HostInfo, HostState, HostVolume, Volume
+
+
+class Driver(Protocol):
+    """Hosts of one kind. Calls are idempotent: the same document twice is the same as once."""
+
+    def info(self, host: HostEndpoint) -> HostInfo:
+        """What the host is and has."""
+
+    def put_state(self, host: HostEndpoint, state: HostState) -> None:
+        """Make the host's networks what the document says."""
+
+    def put_domain(self, host: HostEndpoint, domain: Domain, *, force: bool = False) -> DomainStatus:
+        """Make a VM what the document says; `preparing` while that takes long. `force` pulls the plug."""
+
+    def domain_status(self, host: HostEndpoint, domain_id: str) -> DomainStatus | None:
+        """What the host says of a VM; None when it has none of that id."""
+
+    def all_domains(self, host: HostEndpoint) -> list[DomainStatus]:
+        """What the host says of all its VMs."""
+
+    def delete_domain(self, host: HostEndpoint, domain_id: str) -> None:
+        """Stop a VM and remove all that is its own, volumes that were never detached included."""
+
+    def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
+        """Make or grow a volume that outlives the VMs it is attached to."""
+
+    def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
+        """Remove a volume that no VM has; gone already is fine."""
+
+    def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
+        """The agent in a system VM of this host."""

@@ -1,0 +1,250 @@
+"""A whole cloud of hosts in memory: documents are parsed, checked and obeyed; only packets do not flow."""
+
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import NAMESPACE_URL, uuid5
+
+import msgspec
+
+from mgmt.agents.errors import AgentConflict, AgentFailed, AgentNotFound, AgentRefused, AgentUnreachable
+from mgmt.agents.host import HostEndpoint
+from mgmt.agents.machine import Applied, MachineAgent, MachineEndpoint, MachineHealth
+from mgmt.drivers.faults import Faults
+from mgmt.drivers.simulated_machine import SimulatedMachine
+from systemvm.spec import codec
+from systemvm.spec.bootstrap import FILE_NAME, Bootstrap
+from systemvm.spec.host import (
+    Domain,
+    DomainStatus,
+    HostInfo,
+    HostState,
+    HostVolume,
+    Power,
+    Volume,
+)
+from systemvm.spec.state import State
+
+T = TypeVar("T")
+GIB = 1024**3
+#: Bridges that every host has before mgmt reaches it.
+OWN_BRIDGES = frozenset({"cloud0", "pileus-mgmt", "pileus-public"})
+
+
+@dataclass
+class SimulatedHost:
+    """One host: sizes, documents, and what became of them. `is_down` makes it unreachable."""
+
+    name: str
+    address: str
+    cpus: int = 16
+    memory_mib: int = 65536
+    pools: dict[str, tuple[int, int]] = field(default_factory=lambda: {"primary": (1000 * GIB, 1000 * GIB)})
+    is_down: bool = False
+    state: HostState | None = None
+    domains: dict[str, Domain] = field(default_factory=dict)
+    status: dict[str, DomainStatus] = field(default_factory=dict)
+    volumes: dict[str, HostVolume] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+
+
+class Simulator:
+    """`Driver` without a network. Hosts come into being when they are first spoken to."""
+
+    def __init__(self, faults: Faults | None = None) -> None:
+        self.faults = faults or Faults()
+        self.hosts: dict[str, SimulatedHost] = {}
+        self.machines: dict[str, SimulatedMachine] = {}
+        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+
+    def host(self, endpoint: HostEndpoint) -> SimulatedHost:
+        """The host behind an endpoint. Raises AgentUnreachable when it is down."""
+        host = self.hosts.setdefault(endpoint.address, SimulatedHost(endpoint.name, endpoint.address))
+        if host.is_down:
+            raise AgentUnreachable(f"host {endpoint.name}", "no answer: connection refused")
+        return host
+
+    def info(self, host: HostEndpoint) -> HostInfo:
+        """See Driver."""
+        self.faults.meet("info")
+        found = self.host(host)
+        return HostInfo(
+            host=host.id or str(uuid5(NAMESPACE_URL, f"https://{host.address}")),
+            name=found.name,
+            version="simulator",
+            api_versions=("v1",),
+            acceleration="qemu",
+            cpus=found.cpus,
+            cpu_mhz=2000,
+            memory_mib=found.memory_mib,
+            pools=found.pools,
+            management_address=found.address,
+        )
+
+    def put_state(self, host: HostEndpoint, state: HostState) -> None:
+        """See Driver. Refuses what is no HostState, and older generations."""
+        self.faults.meet("put_state")
+        found = self.host(host)
+        _check(f"host {host.name}", state, HostState)
+        with self._locks[found.address]:
+            if found.state and state.generation < found.state.generation:
+                raise AgentConflict(f"host {host.name}", f"generation {state.generation} is stale")
+            found.state = state
+
+    def put_domain(self, host: HostEndpoint, domain: Domain, *, force: bool = False) -> DomainStatus:
+        """See Driver. Refuses NICs on bridges that the host's state does not have."""
+        self.faults.meet("put_domain")
+        found = self.host(host)
+        _check(f"host {host.name}", domain, Domain)
+        with self._locks[found.address]:
+            self._check_bridges(found, domain)
+            self._take_volumes(found, domain)
+            old = found.domains.get(domain.id)
+            found.domains[domain.id] = domain
+            state = "running" if domain.power is Power.running else "stopped"
+            found.status[domain.id] = DomainStatus(
+                id=domain.id, name=domain.name, state=state, reboots=domain.reboots
+            )
+            is_fresh = old is None or old.power is not domain.power or old.reboots != domain.reboots
+            self._boot(found, domain, is_fresh=is_fresh)
+            return found.status[domain.id]
+
+    def domain_status(self, host: HostEndpoint, domain_id: str) -> DomainStatus | None:
+        """See Driver."""
+        self.faults.meet("domain_status")
+        return self.host(host).status.get(domain_id)
+
+    def all_domains(self, host: HostEndpoint) -> list[DomainStatus]:
+        """See Driver."""
+        self.faults.meet("all_domains")
+        return sorted(self.host(host).status.values(), key=lambda status: status.name)
+
+    def delete_domain(self, host: HostEndpoint, domain_id: str) -> None:
+        """See Driver."""
+        self.faults.meet("delete_domain")
+        found = self.host(host)
+        with self._locks[found.address]:
+            domain = found.domains.pop(domain_id, None)
+            found.status.pop(domain_id, None)
+            self.machines.pop(domain_id, None)
+            for volume in domain.volumes if domain else ():
+                if volume.id not in found.kept:
+                    found.volumes.pop(volume.id, None)
+
+    def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
+        """See Driver."""
+        self.faults.meet("put_volume")
+        found = self.host(host)
+        _check(f"host {host.name}", volume, Volume)
+        with self._locks[found.address]:
+            self._check_pool(found, volume)
+            found.kept.add(volume.id)
+            found.volumes[volume.id] = _host_volume(volume, self._owner(found, volume.id))
+            return found.volumes[volume.id]
+
+    def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
+        """See Driver."""
+        self.faults.meet("delete_volume")
+        found = self.host(host)
+        with self._locks[found.address]:
+            owner = self._owner(found, volume_id)
+            if owner:
+                raise AgentConflict(f"host {host.name}", f"volume {volume_id} is attached to VM {owner}")
+            found.volumes.pop(volume_id, None)
+            found.kept.discard(volume_id)
+
+    def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
+        """See Driver. As with a real one, whether anybody is there shows with the first question."""
+        return _Reached(self, endpoint)
+
+    def reach(self, endpoint: MachineEndpoint) -> SimulatedMachine:
+        """The machine at an address. Raises AgentUnreachable when none runs there."""
+        self.host(endpoint.host)
+        machine = self.machines.get(endpoint.machine)
+        if machine is None or machine.linklocal_address != endpoint.address:
+            raise AgentUnreachable(f"agent of {endpoint.name}", "no answer: connection refused")
+        return machine
+
+    def kill(self, domain_id: str, reason: str = "crashed") -> None:
+        """Let a VM die, as by a crash of its process."""
+        for host in self.hosts.values():
+            if domain_id in host.status:
+                host.status[domain_id] = msgspec.structs.replace(
+                    host.status[domain_id], state="crashed", reason=reason
+                )
+                self.machines.pop(domain_id, None)
+                return
+        raise AgentNotFound("simulator", f"no VM {domain_id}")
+
+    def _check_bridges(self, host: SimulatedHost, domain: Domain) -> None:
+        there = OWN_BRIDGES | {
+            f"brvx-{network.vni}" for network in (host.state.networks if host.state else ())
+        }
+        for nic in domain.nics:
+            if nic.bridge not in there:
+                raise AgentRefused(
+                    f"host {host.name}", f"NIC {nic.mac}: bridge {nic.bridge!r} is not in the host's state"
+                )
+
+    def _check_pool(self, host: SimulatedHost, volume: Volume) -> None:
+        if volume.pool not in host.pools:
+            raise AgentRefused(f"host {host.name}", f"volume {volume.id}: no pool {volume.pool!r} here")
+
+    def _take_volumes(self, host: SimulatedHost, domain: Domain) -> None:
+        for volume in domain.volumes:
+            self._check_pool(host, volume)
+            owner = self._owner(host, volume.id)
+            if owner and owner != domain.id:
+                raise AgentFailed(f"host {host.name}", f"volume {volume.id} is in use by VM {owner}")
+            host.volumes[volume.id] = _host_volume(volume, domain.id)
+        old = host.domains.get(domain.id)
+        left = {volume.id for volume in old.volumes} if old else set()
+        for volume_id in left - {volume.id for volume in domain.volumes}:
+            host.kept.add(volume_id)
+
+    def _owner(self, host: SimulatedHost, volume_id: str) -> str:
+        for domain in host.domains.values():
+            if any(volume.id == volume_id for volume in domain.volumes):
+                return domain.id
+        return ""
+
+    def _boot(self, host: SimulatedHost, domain: Domain, *, is_fresh: bool) -> None:
+        if domain.config_disk is None:
+            return
+        if domain.power is Power.stopped:
+            self.machines.pop(domain.id, None)
+        elif is_fresh or domain.id not in self.machines:
+            bootstrap = codec.decode(domain.config_disk.files[FILE_NAME].encode(), Bootstrap)
+            self.machines[domain.id] = SimulatedMachine(bootstrap, self.faults)
+
+
+class _Reached:
+    """`MachineAgent` that looks for its machine at every question: machines come and go."""
+
+    def __init__(self, simulator: Simulator, endpoint: MachineEndpoint) -> None:
+        self._simulator = simulator
+        self._endpoint = endpoint
+
+    def put_state(self, state: State) -> Applied:
+        """See MachineAgent."""
+        return self._simulator.reach(self._endpoint).put_state(state)
+
+    def health(self) -> MachineHealth:
+        """See MachineAgent."""
+        return self._simulator.reach(self._endpoint).health()
+
+    def read(self, path: str, kind: type[T]) -> T:
+        """See MachineAgent."""
+        return self._simulator.reach(self._endpoint).read(path, kind)
+
+
+def _check(where: str, document: msgspec.Struct, kind: type[msgspec.Struct]) -> None:
+    """What an agent does first: parse the bytes and name every mistake."""
+    problems = codec.problems(codec.encode(document), kind)
+    if problems:
+        raise AgentRefused(where, f"{len(problems)} problems", problems)
+
+
+def _host_volume(volume: Volume, domain: str) -> HostVolume:
+    return HostVolume(id=volume.id, pool=volume.pool, bytes=volume.bytes, allocated=0, domain=domain)

@@ -1,0 +1,1 @@
+"""States and small values of the domain, shared by every layer of the management server."""

@@ -1,0 +1,103 @@
+"""States of the cloud's entities, spelled as CloudStack's clients expect them."""
+
+from enum import IntEnum, StrEnum
+
+
+class AccountType(IntEnum):
+    """Kind of account (CloudStack's `accounttype`)."""
+
+    user = 0
+    root_admin = 1
+    domain_admin = 2
+
+
+class Allocation(StrEnum):
+    """Whether a zone, pod, cluster takes new VMs."""
+
+    enabled = "Enabled"
+    disabled = "Disabled"
+
+
+class VmState(StrEnum):
+    """State of a VM, tenant's or system's."""
+
+    starting = "Starting"
+    running = "Running"
+    stopping = "Stopping"
+    stopped = "Stopped"
+    destroyed = "Destroyed"
+    expunging = "Expunging"
+    error = "Error"
+
+
+class VmKind(StrEnum):
+    """What a VM is; all but `user` are system VMs (CloudStack's names in answers: see `SYSTEM_VM_TYPES`)."""
+
+    user = "user"
+    router = "router"
+    console = "console"
+    storage = "storage"
+
+
+SYSTEM_VM_TYPES = {VmKind.console: "consoleproxy", VmKind.storage: "secondarystoragevm"}
+
+
+class NetworkState(StrEnum):
+    """State of a guest network."""
+
+    allocated = "Allocated"
+    implementing = "Implementing"
+    implemented = "Implemented"
+    shutdown = "Shutdown"
+    destroy = "Destroy"
+
+
+class AddressState(StrEnum):
+    """State of a public IP address."""
+
+    free = "Free"
+    allocated = "Allocated"
+    releasing = "Releasing"
+
+
+class VolumeState(StrEnum):
+    """State of a volume: a row only (`Allocated`), or a file too (`Ready`)."""
+
+    allocated = "Allocated"
+    creating = "Creating"
+    ready = "Ready"
+    destroy = "Destroy"
+    error = "UploadError"
+
+
+class VolumeKind(StrEnum):
+    """Root disk or data disk."""
+
+    root = "ROOT"
+    data = "DATADISK"
+
+
+class TemplateState(StrEnum):
+    """Download state of a template in a zone."""
+
+    downloading = "Downloading"
+    ready = "Ready"
+    failed = "Failed"
+    deleted = "Deleted"
+
+
+class RuleState(StrEnum):
+    """State of a firewall, forwarding or balancer rule."""
+
+    add = "Add"
+    active = "Active"
+    revoke = "Revoke"
+
+
+class JobStatus(IntEnum):
+    """Status of an asynchronous job (CloudStack's `jobstatus`)."""
+
+    pending = 0
+    succeeded = 1
+    failed = 2
+    cancelled = 3

@@ -1,0 +1,204 @@
+"""VMs on their hosts: the domain document from rows, put, and followed until it is so."""
+
+from urllib.parse import urlencode
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mgmt.desired.domain import (
+    SYSTEM_IMAGE,
+    Disk,
+    Identity,
+    Plug,
+    VmInput,
+    compile_guest,
+    compile_system_vm,
+)
+from mgmt.desired.host import guest_bridge
+from mgmt.desired.links import link_name
+from mgmt.model.errors import CloudError, Unavailable
+from mgmt.model.states import VmKind
+from mgmt.ops.endpoints import driver_of, host_endpoint, placed_host
+from mgmt.ops.runtime import Runtime
+from mgmt.pki import tickets
+from mgmt.pki.authority import vm_name
+from mgmt.store.tables import (
+    Host,
+    Network,
+    Nic,
+    PhysicalNetwork,
+    ServiceOffering,
+    StoragePool,
+    Template,
+    TrafficType,
+    Vm,
+    Volume,
+)
+from systemvm.spec.bootstrap import CONTROL_LINK
+from systemvm.spec.host import Domain, DomainStatus, TemplatePull
+from systemvm.spec.ticket import TicketPurpose
+from systemvm.spec.types import Purpose
+
+#: Serial of the storage VM's data disk (see `systemvm.spec.appliances.Storage`).
+DATA_SERIAL = "pileus-data"
+STORAGE_PORT = 8444
+CLOUD_BRIDGE = "cloud0"
+#: Seconds that a VM may take to be as asked; a template may have to be pulled first.
+DEADLINE = 1800.0
+_POLL = 0.5
+#: What a host may say of a VM that has the power state it should have.
+_MEANS = {"running": ("running",), "stopped": ("stopped", "crashed")}
+
+
+def put_vm(runtime: Runtime, vm_id: str, power: str, *, force: bool = False) -> str:
+    """Make a VM on its host what its rows say, with `power`; waits until it is so.
+
+    Returns what the host says of it. Raises AgentError, CloudError.
+    """
+    with runtime.database.reading() as session:
+        vm = session.get_one(Vm, vm_id)
+        host = placed_host(session, vm)
+        document = compile_domain(runtime, session, vm, power)
+        driver, endpoint = driver_of(runtime, host), host_endpoint(host)
+    status: DomainStatus | None = driver.put_domain(endpoint, document, force=force)
+    waited = 0.0
+    while status is not None and status.state == "preparing" and waited < DEADLINE:
+        runtime.sleep(_POLL)
+        waited += _POLL
+        status = driver.domain_status(endpoint, vm_id)
+    if status is None or not _is_so(status, power):
+        raise CloudError(f"VM {document.name} on host {host.name}: {_words(status, power)}")
+    return status.reason
+
+
+def remove_vm(runtime: Runtime, vm_id: str, host_id: str | None) -> None:
+    """Remove a VM and its own volumes from a host; fine if it was never there."""
+    with runtime.database.reading() as session:
+        host = session.get(Host, host_id) if host_id else None
+    if host is not None:
+        driver_of(runtime, host).delete_domain(host_endpoint(host), vm_id)
+
+
+def compile_domain(runtime: Runtime, session: Session, vm: Vm, power: str) -> Domain:
+    """The document of any VM, from its rows. Raises Unavailable when its template cannot be pulled."""
+    offering = session.get_one(ServiceOffering, vm.offering_id)
+    wanted = VmInput(
+        id=vm.id,
+        name=vm.instance_name,
+        power=power,
+        cpus=offering.cpus,
+        memory=offering.memory,
+        plugs=_plugs(session, vm),
+        disks=_disks(runtime, session, vm),
+        reboots=vm.reboots,
+    )
+    if vm.kind == VmKind.user:
+        return compile_guest(wanted)
+    address = vm.linklocal_address or ""
+    agent = runtime.authority.machine_agent(vm.id, address)
+    identity = Identity(
+        role=vm.kind,
+        linklocal_address=address,
+        certificate=agent.certificate,
+        key=agent.key,
+        client_ca=runtime.authority.client_ca,
+    )
+    return compile_system_vm(wanted, identity)
+
+
+def host_pool(pool: StoragePool) -> str:
+    """What the host calls a pool."""
+    return pool.path.strip("/").rpartition("/")[2]
+
+
+def disk_of(runtime: Runtime, session: Session, volume: Volume) -> Disk:
+    """A volume as its host is told about it. Raises Unavailable."""
+    pool = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
+    if pool is None:
+        raise Unavailable(f"volume {volume.name} is in no pool yet")
+    vm = session.get(Vm, volume.vm_id) if volume.vm_id else None
+    is_storage_data = vm is not None and vm.kind == VmKind.storage and volume.device != 0
+    return Disk(
+        id=volume.id,
+        pool=host_pool(pool),
+        bytes=volume.size,
+        base=_base(runtime, session, volume, vm),
+        serial=DATA_SERIAL if is_storage_data else "",
+    )
+
+
+def _plugs(session: Session, vm: Vm) -> tuple[Plug, ...]:
+    query = select(Nic).where(Nic.vm_id == vm.id, Nic.removed.is_(None)).order_by(Nic.position)
+    return tuple(
+        Plug(
+            mac=nic.mac,
+            bridge=_bridge(session, vm.zone_id, nic),
+            purpose=nic.purpose,
+            name=CONTROL_LINK if nic.purpose == Purpose.linklocal else link_name(nic.purpose),
+        )
+        for nic in session.scalars(query)
+    )
+
+
+def _bridge(session: Session, zone_id: str, nic: Nic) -> str:
+    if nic.purpose == Purpose.linklocal:
+        return CLOUD_BRIDGE
+    if nic.network_id is not None:
+        network = session.get_one(Network, nic.network_id)
+        if network.vni is None:
+            raise Unavailable(f"network {network.name} is not implemented")
+        return guest_bridge(network.vni)
+    kind = nic.purpose.capitalize()
+    query = (
+        select(TrafficType.label)
+        .join(PhysicalNetwork, PhysicalNetwork.id == TrafficType.physical_network_id)
+        .where(
+            PhysicalNetwork.zone_id == zone_id,
+            PhysicalNetwork.removed.is_(None),
+            TrafficType.removed.is_(None),
+            TrafficType.type == kind,
+        )
+    )
+    label = session.scalar(query)
+    if not label:
+        raise Unavailable(f"the zone has no bridge for {kind} traffic: addTrafficType with kvmnetworklabel")
+    return label
+
+
+def _disks(runtime: Runtime, session: Session, vm: Vm) -> tuple[Disk, ...]:
+    query = select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None)).order_by(Volume.device)
+    return tuple(disk_of(runtime, session, volume) for volume in session.scalars(query))
+
+
+def _base(runtime: Runtime, session: Session, volume: Volume, vm: Vm | None) -> TemplatePull | None:
+    if vm is not None and vm.kind != VmKind.user:
+        return TemplatePull(template=SYSTEM_IMAGE) if volume.device == 0 else None
+    if volume.template_id is None:
+        return None
+    template = session.get_one(Template, volume.template_id)
+    storage = session.scalar(
+        select(Vm).where(Vm.kind == VmKind.storage, Vm.zone_id == volume.zone_id, Vm.removed.is_(None))
+    )
+    if storage is None or storage.management_address is None:
+        raise Unavailable(f"template {template.name}: the zone has no storage VM yet; try again in a minute")
+    token = tickets.sign(
+        runtime.authority.ticket_key, TicketPurpose.template, template.id, runtime.now().timestamp()
+    )
+    query = urlencode({"ticket": token})
+    return TemplatePull(
+        template=template.id,
+        url=f"https://{storage.management_address}:{STORAGE_PORT}/v1/templates/{template.id}?{query}",
+        sha256=template.sha256,
+        server_name=vm_name(storage.id),
+        server_ca=runtime.authority.server_ca,
+    )
+
+
+def _is_so(status: DomainStatus, power: str) -> bool:
+    return status.state in _MEANS[power] and not status.reason.startswith("the last change failed")
+
+
+def _words(status: DomainStatus | None, power: str) -> str:
+    if status is None:
+        return "the host has no such VM any more"
+    return f"it is {status.state}, not {power}" + (f": {status.reason}" if status.reason else "")

@@ -1,0 +1,40 @@
+"""Names of the workflows: what `mgmt.jobs.submit(session, workflow=NAME, arguments={…})` may start.
+
+The comment behind each name lists its arguments. All of them are ids or plain settings, never secrets.
+"""
+
+from typing import Final
+
+DEPLOY_VM: Final = "deploy_vm"  # vm_id, start=True, host_id=None
+START_VM: Final = "start_vm"  # vm_id, host_id=None
+STOP_VM: Final = "stop_vm"  # vm_id, forced=False
+REBOOT_VM: Final = "reboot_vm"  # vm_id
+DESTROY_VM: Final = "destroy_vm"  # vm_id, expunge=False, volume_ids=[] (data volumes that go with it)
+EXPUNGE_VM: Final = "expunge_vm"  # vm_id
+RESET_PASSWORD: Final = "reset_password"  # noqa: S105  vm_id (the VM must be stopped)
+
+CREATE_VOLUME: Final = "create_volume"  # volume_id, vm_id=None (attach to it)
+ATTACH_VOLUME: Final = "attach_volume"  # volume_id, vm_id, device=None
+DETACH_VOLUME: Final = "detach_volume"  # volume_id
+DELETE_VOLUME: Final = "delete_volume"  # volume_id
+
+APPLY_RULE: Final = "apply_rule"  # rule ("firewall", "egress", "port_forwarding", "balancer"), rule_id
+REVOKE_RULE: Final = "revoke_rule"  # rule, rule_id
+ASSIGN_MEMBERS: Final = "assign_members"  # rule_id, member_ids (rows that the caller inserted)
+REMOVE_MEMBERS: Final = "remove_members"  # rule_id, vm_ids
+
+ASSOCIATE_ADDRESS: Final = "associate_address"  # address_id (claimed with mgmt.alloc.addresses.claim)
+RELEASE_ADDRESS: Final = "release_address"  # address_id
+ENABLE_STATIC_NAT: Final = "enable_static_nat"  # address_id, vm_id, vm_address
+DISABLE_STATIC_NAT: Final = "disable_static_nat"  # address_id
+
+RESTART_NETWORK: Final = "restart_network"  # network_id, cleanup=False
+DELETE_NETWORK: Final = "delete_network"  # network_id
+
+START_SYSTEM_VM: Final = "start_system_vm"  # vm_id (router, console proxy or storage VM)
+STOP_SYSTEM_VM: Final = "stop_system_vm"  # vm_id, forced=False
+REBOOT_SYSTEM_VM: Final = "reboot_system_vm"  # vm_id
+DESTROY_SYSTEM_VM: Final = "destroy_system_vm"  # vm_id
+ENSURE_SYSTEM_VMS: Final = "ensure_system_vms"  # zone_id
+
+DELETE_TEMPLATE: Final = "delete_template"  # template_id

@@ -1,0 +1,87 @@
+"""A host and pools for a VM that is about to start."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mgmt.alloc.control import linklocal_address
+from mgmt.alloc.hosts import Demand, place
+from mgmt.alloc.pools import place_volume
+from mgmt.model.states import VmKind, VmState, VolumeState
+from mgmt.ops.runtime import Runtime
+from mgmt.store.tables import Nic, ServiceOffering, StoragePool, Vm, Volume
+from systemvm.spec.types import Purpose
+
+
+def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[str, Any]:
+    """Give a VM its host, its volumes their pools, a system VM its link-local address; state Starting.
+
+    A VM that is placed already stays where it is, so doing it twice is the same as once. Returns the
+    host's id and name. Raises NoCapacity with every host's reason.
+    """
+    with runtime.locks.hold("placement"), runtime.database.writing() as session:
+        vm = session.get_one(Vm, vm_id)
+        offering = session.get_one(ServiceOffering, vm.offering_id)
+        tied = _tied_to(session, vm) or vm.host_id or host_id
+        demand = Demand(vm.zone_id, offering.cpus, offering.memory, tied)
+        if vm.host_id is not None:
+            vm.host_id = None  # what it takes there is not in its own way
+            session.flush()
+        host = place(session, demand)
+        vm.state = VmState.starting
+        vm.reason = ""
+        vm.desired_power = "running"
+        if vm.kind != VmKind.user:
+            _give_linklocal(session, vm, host.id)
+        vm.host_id = host.id
+        _give_pools(session, vm, host.id)
+        return {"host_id": host.id, "host": host.name}
+
+
+def unplace_vm(runtime: Runtime, vm_id: str, state: VmState, reason: str = "") -> None:
+    """Take a VM from its host; it remembers which one it was. Volumes that were never made are unplaced."""
+    with runtime.database.writing() as session:
+        vm = session.get_one(Vm, vm_id)
+        vm.last_host_id = vm.host_id or vm.last_host_id
+        vm.host_id = None
+        vm.state = state
+        vm.desired_power = "stopped"
+        vm.healthy = False
+        vm.reason = reason or vm.reason
+        for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
+            if volume.state != VolumeState.ready:
+                volume.pool_id = None
+
+
+def mark_volumes_ready(runtime: Runtime, vm_id: str) -> None:
+    """Once a VM's host has them, all its volumes are files."""
+    with runtime.database.writing() as session:
+        for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
+            volume.state = VolumeState.ready
+
+
+def _tied_to(session: Session, vm: Vm) -> str | None:
+    """The host that has the VM's volumes."""
+    query = (
+        select(StoragePool.host_id)
+        .join(Volume, Volume.pool_id == StoragePool.id)
+        .where(Volume.vm_id == vm.id, Volume.removed.is_(None), StoragePool.host_id.is_not(None))
+    )
+    return session.scalar(query.limit(1))
+
+
+def _give_pools(session: Session, vm: Vm, host_id: str) -> None:
+    for volume in session.scalars(select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None))):
+        if volume.pool_id is None:
+            volume.pool_id = place_volume(session, host_id, volume.size).id
+            session.flush()
+
+
+def _give_linklocal(session: Session, vm: Vm, host_id: str) -> None:
+    vm.linklocal_address = linklocal_address(session, host_id)
+    nic = session.scalar(
+        select(Nic).where(Nic.vm_id == vm.id, Nic.purpose == Purpose.linklocal, Nic.removed.is_(None))
+    )
+    if nic is not None:
+        nic.address = vm.linklocal_address

@@ -1,0 +1,71 @@
+"""Templates: rows say which ones a zone has, the storage VM's document follows, its answers come back."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from mgmt.model.errors import InUse
+from mgmt.model.states import TemplateState, VmKind
+from mgmt.ops.documents import push_machine, touch_zone
+from mgmt.ops.runtime import Runtime
+from mgmt.ops.saga import Saga
+from mgmt.store.tables import Template, Vm, Volume
+from mgmt.store.tables.base import now
+from systemvm.spec.appliances import TemplateState as Fetched
+from systemvm.spec.appliances import TemplateStatus
+
+_STATES = {Fetched.ready: TemplateState.ready, Fetched.failed: TemplateState.failed}
+
+
+def touch_storage(session: Session, zone_id: str) -> None:
+    """Note that the zone's storage VM needs another document; the reconcile loop pushes it."""
+    touch_zone(session, zone_id, VmKind.storage)
+
+
+def delete_template(runtime: Runtime, saga: Saga, *, template_id: str) -> None:
+    """Remove a template; volumes that were made from it keep their own copy on their hosts."""
+    zone_id: str = saga.step("remove the template", lambda: _remove(runtime, template_id))
+    saga.step("configure the storage VM", lambda: _push(runtime, zone_id))
+
+
+def store_status(session: Session, template: Template, status: TemplateStatus) -> bool:
+    """Take over what the storage VM says of a template; whether something of interest changed."""
+    state = _STATES.get(status.state, TemplateState.downloading)
+    before = (template.state, template.percent, template.reason)
+    template.state = state
+    template.percent = 100 if state == TemplateState.ready else status.percent
+    template.reason = status.error or ("" if state == TemplateState.ready else status.state.value)
+    template.size, template.virtual_size, template.sha256 = status.size, status.virtual_size, status.sha256
+    if before[0] != state:
+        # What a document lets the storage VM reach depends on what it still has to fetch.
+        touch_storage(session, template.zone_id)
+    return before != (template.state, template.percent, template.reason)
+
+
+def count_users(session: Session, template_id: str) -> int:
+    """How many volumes are based on a template."""
+    query = select(func.count(Volume.id)).where(Volume.template_id == template_id, Volume.removed.is_(None))
+    return session.scalar(query) or 0
+
+
+def _remove(runtime: Runtime, template_id: str) -> str:
+    with runtime.database.writing() as session:
+        template = session.get_one(Template, template_id)
+        waiting = session.scalar(
+            select(Volume.name)
+            .where(Volume.template_id == template_id, Volume.removed.is_(None), Volume.state != "Ready")
+            .limit(1)
+        )
+        if waiting is not None:
+            raise InUse(f"template {template.name} is needed by volume {waiting}, which is not made yet")
+        template.state, template.removed = TemplateState.deleted, now()
+        touch_storage(session, template.zone_id)
+        return template.zone_id
+
+
+def _push(runtime: Runtime, zone_id: str) -> None:
+    with runtime.database.reading() as session:
+        storage = session.scalar(
+            select(Vm).where(Vm.kind == VmKind.storage, Vm.zone_id == zone_id, Vm.removed.is_(None))
+        )
+    if storage is not None and storage.state == "Running":
+        push_machine(runtime, storage.id, storage.generation)

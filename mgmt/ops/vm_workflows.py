@@ -1,0 +1,211 @@
+"""What happens to tenants' VMs: deploy, start, stop, reboot, destroy, expunge."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from mgmt.model.errors import ParameterError
+from mgmt.model.states import RuleState, VmState, VolumeKind, VolumeState
+from mgmt.ops.documents import push_router, touch_router
+from mgmt.ops.domains import put_vm, remove_vm
+from mgmt.ops.host_networks import push_host, push_hosts_of
+from mgmt.ops.networks import ensure_network
+from mgmt.ops.placement import mark_volumes_ready, place_vm, unplace_vm
+from mgmt.ops.runtime import Runtime
+from mgmt.ops.saga import Saga
+from mgmt.ops.states import read_vm, set_vm
+from mgmt.ops.system_vms import put_down
+from mgmt.ops.volumes import delete_volume, make_data_files
+from mgmt.store.tables import BalancerMember, Nic, PortForwardingRule, PublicAddress, Vm, Volume
+from mgmt.store.tables.base import now
+
+
+def deploy_vm(
+    runtime: Runtime, saga: Saga, *, vm_id: str, start: bool = True, host_id: str | None = None
+) -> None:
+    """First start of a VM; on failure it is in state Error with the reason, and nothing of it on a host."""
+    if not start:
+        return
+    saga.on_failure("deploy the VM", lambda: _fail_deploy(runtime, vm_id))
+    _bring_up(runtime, saga, vm_id, host_id)
+
+
+def start_vm(runtime: Runtime, saga: Saga, *, vm_id: str, host_id: str | None = None) -> None:
+    """Start a stopped VM; on failure it is stopped again."""
+    saga.on_failure("start the VM", lambda: _fail_start(runtime, vm_id))
+    _bring_up(runtime, saga, vm_id, host_id)
+
+
+def stop_vm(runtime: Runtime, saga: Saga, *, vm_id: str, forced: bool = False) -> None:
+    """Stop a running VM, by its power button, or by pulling the plug; on failure it still runs."""
+    saga.on_failure(
+        "stop the VM", lambda: set_vm(runtime, vm_id, state=VmState.running, desired_power="running")
+    )
+    saga.step("stop the VM on its host", lambda: _power_off(runtime, vm_id, forced))
+    saga.step("take the VM from its host", lambda: unplace_vm(runtime, vm_id, VmState.stopped))
+
+
+def reboot_vm(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
+    """Power-cycle a running VM."""
+    reboots: int = saga.step("count the reboot", lambda: read_vm(runtime, vm_id).reboots + 1)
+    saga.step("reboot the VM", lambda: _reboot(runtime, vm_id, reboots))
+
+
+def destroy_vm(
+    runtime: Runtime,
+    saga: Saga,
+    *,
+    vm_id: str,
+    expunge: bool = False,
+    volume_ids: tuple[str, ...] | list[str] = (),
+) -> None:
+    """Stop a VM at once and mark it as destroyed; with `expunge` remove it, and `volume_ids`, for good."""
+    saga.step("stop the VM on its host", lambda: _power_off(runtime, vm_id, True))
+    saga.step("mark the VM as destroyed", lambda: unplace_vm(runtime, vm_id, VmState.destroyed))
+    if expunge:
+        expunge_vm(runtime, saga, vm_id=vm_id)
+    for volume_id in volume_ids:
+        delete_volume(runtime, saga, volume_id=volume_id)
+
+
+def expunge_vm(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
+    """Remove a destroyed VM for good: files, addresses, the rules that point at it."""
+    saga.step(
+        "check that the VM is down",
+        lambda: _start_expunging(runtime, vm_id),
+        undo=lambda before: set_vm(runtime, vm_id, state=before),
+    )
+    saga.step("remove the VM from its host", lambda: _remove_from_host(runtime, vm_id))
+    networks: list[str] = saga.step("remove its addresses and rules", lambda: _remove_rows(runtime, vm_id))
+    for network_id in networks:
+        saga.step("configure the router", lambda network_id=network_id: push_router(runtime, network_id))  # type: ignore[misc]
+
+
+def reset_password(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
+    """Tell the routers of a VM about its new password."""
+    for network_id in saga.step("look at the VM's networks", lambda: networks_of(runtime, vm_id)):
+        saga.step(
+            "give the new password to the router",
+            lambda network_id=network_id: push_change(runtime, network_id),  # type: ignore[misc]
+        )
+
+
+def networks_of(runtime: Runtime, vm_id: str) -> list[str]:
+    """Ids of the networks that a VM is plugged into."""
+    with runtime.database.reading() as session:
+        query = select(Nic.network_id).where(
+            Nic.vm_id == vm_id, Nic.removed.is_(None), Nic.network_id.is_not(None)
+        )
+        return [network_id for network_id in session.scalars(query.order_by(Nic.position)) if network_id]
+
+
+def push_change(runtime: Runtime, network_id: str) -> None:
+    """Number the network's document anew and bring its router up to date."""
+    with runtime.database.writing() as session:
+        generation = touch_router(session, network_id)
+    push_router(runtime, network_id, generation)
+
+
+def _bring_up(runtime: Runtime, saga: Saga, vm_id: str, host_id: str | None) -> None:
+    placed: dict[str, Any] = saga.step("choose a host", lambda: place_vm(runtime, vm_id, host_id))
+    networks: list[str] = saga.step("look at the VM's networks", lambda: networks_of(runtime, vm_id))
+    for network_id in networks:
+        ensure_network(runtime, saga, network_id)
+    saga.step(f"prepare the networks of host {placed['host']}", lambda: push_host(runtime, placed["host_id"]))
+    for network_id in networks:
+        saga.step(
+            "tell the router about the VM",
+            lambda network_id=network_id: _introduce(runtime, network_id),  # type: ignore[misc]
+        )
+    saga.step(f"start the VM on host {placed['host']}", lambda: _power_on(runtime, vm_id))
+
+
+def _introduce(runtime: Runtime, network_id: str) -> None:
+    push_hosts_of(runtime, network_id)
+    push_change(runtime, network_id)
+
+
+def _power_on(runtime: Runtime, vm_id: str) -> None:
+    make_data_files(runtime, vm_id)
+    put_vm(runtime, vm_id, "running")
+    mark_volumes_ready(runtime, vm_id)
+    set_vm(runtime, vm_id, state=VmState.running, reason="", last_start=runtime.now())
+
+
+def _power_off(runtime: Runtime, vm_id: str, forced: bool) -> None:
+    vm = read_vm(runtime, vm_id)
+    if vm.host_id is None:
+        return
+    set_vm(runtime, vm_id, state=VmState.stopping, desired_power="stopped")
+    put_down(runtime, vm_id, force=forced)
+
+
+def _reboot(runtime: Runtime, vm_id: str, reboots: int) -> None:
+    set_vm(runtime, vm_id, reboots=reboots)
+    put_vm(runtime, vm_id, "running")
+
+
+def _fail_deploy(runtime: Runtime, vm_id: str) -> None:
+    """Whatever was made is removed; the row stays in state Error, so that its owner sees what happened."""
+    vm = read_vm(runtime, vm_id)
+    remove_vm(runtime, vm_id, vm.host_id)
+    unplace_vm(runtime, vm_id, VmState.error)
+    with runtime.database.writing() as session:
+        for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
+            volume.state, volume.pool_id = VolumeState.allocated, None
+    for network_id in networks_of(runtime, vm_id):
+        push_change(runtime, network_id)
+
+
+def _fail_start(runtime: Runtime, vm_id: str) -> None:
+    vm = read_vm(runtime, vm_id)
+    if vm.host_id is not None:
+        put_down(runtime, vm_id)
+    unplace_vm(runtime, vm_id, VmState.stopped)
+
+
+def _start_expunging(runtime: Runtime, vm_id: str) -> str:
+    """The state that the VM was in; Destroyed for one whose expunge was cut in the middle."""
+    vm = read_vm(runtime, vm_id)
+    if vm.state not in (VmState.destroyed, VmState.expunging, VmState.error):
+        raise ParameterError(f"VM {vm.name} is {vm.state}: destroy it first")
+    set_vm(runtime, vm_id, state=VmState.expunging)
+    return VmState.destroyed if vm.state == VmState.expunging else vm.state
+
+
+def _remove_from_host(runtime: Runtime, vm_id: str) -> None:
+    vm = read_vm(runtime, vm_id)
+    remove_vm(runtime, vm_id, vm.host_id or vm.last_host_id)
+
+
+def _remove_rows(runtime: Runtime, vm_id: str) -> list[str]:
+    """Mark all that was the VM's own as removed; ids of the networks whose routers must know."""
+    networks = networks_of(runtime, vm_id)
+    with runtime.database.writing() as session:
+        moment = now()
+        vm = session.get_one(Vm, vm_id)
+        vm.removed, vm.host_id = moment, None
+        for nic in session.scalars(select(Nic).where(Nic.vm_id == vm_id, Nic.removed.is_(None))):
+            nic.removed = moment
+        for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
+            if volume.kind == VolumeKind.root:
+                volume.removed, volume.state = moment, VolumeState.destroy
+            else:
+                volume.vm_id, volume.device = None, None
+        forwards = select(PortForwardingRule).where(
+            PortForwardingRule.vm_id == vm_id, PortForwardingRule.removed.is_(None)
+        )
+        for rule in session.scalars(forwards):
+            rule.removed, rule.state = moment, RuleState.revoke
+        for member in session.scalars(
+            select(BalancerMember).where(BalancerMember.vm_id == vm_id, BalancerMember.removed.is_(None))
+        ):
+            member.removed = moment
+        held = select(PublicAddress).where(
+            PublicAddress.vm_id == vm_id, PublicAddress.is_static_nat.is_(True)
+        )
+        for address in session.scalars(held):
+            address.is_static_nat, address.vm_id, address.vm_address = False, None, None
+        for network_id in networks:
+            touch_router(session, network_id)
+    return networks

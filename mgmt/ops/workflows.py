@@ -1,0 +1,54 @@
+"""The workflows by name: what `mgmt.jobs` may run. Each is a function of (runtime, saga, **arguments)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mgmt.ops import names, networks, rules, system_vm_workflows, templates, vm_workflows, volumes
+from mgmt.ops.runtime import Runtime
+from mgmt.ops.saga import Saga
+
+Workflow = Callable[..., None]
+
+
+def _restart_network(runtime: Runtime, saga: Saga, *, network_id: str, cleanup: bool = False) -> None:
+    networks.restart(runtime, saga, network_id, cleanup=cleanup)
+
+
+def _delete_network(runtime: Runtime, saga: Saga, *, network_id: str) -> None:
+    networks.delete(runtime, saga, network_id)
+
+
+WORKFLOWS: Mapping[str, Workflow] = {
+    names.DEPLOY_VM: vm_workflows.deploy_vm,
+    names.START_VM: vm_workflows.start_vm,
+    names.STOP_VM: vm_workflows.stop_vm,
+    names.REBOOT_VM: vm_workflows.reboot_vm,
+    names.DESTROY_VM: vm_workflows.destroy_vm,
+    names.EXPUNGE_VM: vm_workflows.expunge_vm,
+    names.RESET_PASSWORD: vm_workflows.reset_password,
+    names.CREATE_VOLUME: volumes.create_volume,
+    names.ATTACH_VOLUME: volumes.attach_volume,
+    names.DETACH_VOLUME: volumes.detach_volume,
+    names.DELETE_VOLUME: volumes.delete_volume,
+    names.APPLY_RULE: rules.apply_rule,
+    names.REVOKE_RULE: rules.revoke_rule,
+    names.ASSIGN_MEMBERS: rules.assign_members,
+    names.REMOVE_MEMBERS: rules.remove_members,
+    names.ASSOCIATE_ADDRESS: rules.associate_address,
+    names.RELEASE_ADDRESS: rules.release_address,
+    names.ENABLE_STATIC_NAT: rules.enable_static_nat,
+    names.DISABLE_STATIC_NAT: rules.disable_static_nat,
+    names.RESTART_NETWORK: _restart_network,
+    names.DELETE_NETWORK: _delete_network,
+    names.START_SYSTEM_VM: system_vm_workflows.start_system_vm,
+    names.STOP_SYSTEM_VM: system_vm_workflows.stop_system_vm,
+    names.REBOOT_SYSTEM_VM: system_vm_workflows.reboot_system_vm,
+    names.DESTROY_SYSTEM_VM: system_vm_workflows.destroy_system_vm,
+    names.ENSURE_SYSTEM_VMS: system_vm_workflows.ensure_system_vms,
+    names.DELETE_TEMPLATE: templates.delete_template,
+}
+
+
+def run(runtime: Runtime, saga: Saga, name: str, arguments: Mapping[str, Any]) -> None:
+    """Run a workflow; raises StepFailed, with nothing undone yet."""
+    WORKFLOWS[name](runtime, saga, **arguments)

@@ -1,0 +1,1 @@
+"""The loop that brings the cloud back to what it should be."""

@@ -1,0 +1,132 @@
+"""The snapshot: rows first, then what hosts and agents say."""
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mgmt.agents.errors import AgentError
+from mgmt.model.errors import CloudError
+from mgmt.model.states import Allocation, JobStatus, VmKind, VmState
+from mgmt.ops.endpoints import driver_of, host_endpoint
+from mgmt.ops.hosts import store_info
+from mgmt.ops.runtime import Runtime
+from mgmt.ops.system_vm_workflows import ZONE_KINDS
+from mgmt.reconcile.decide import Snapshot, VmView, ZoneView
+from mgmt.store.tables import (
+    Host,
+    ImageStore,
+    Job,
+    PhysicalNetwork,
+    Pod,
+    StoragePool,
+    TrafficType,
+    VlanRange,
+    Vm,
+    Zone,
+)
+from systemvm.spec.host import DomainStatus
+
+log = logging.getLogger(__name__)
+_SETTLED = (VmState.destroyed, VmState.expunging, VmState.error)
+
+Reports = dict[str, dict[str, DomainStatus]]
+
+
+def take_snapshot(runtime: Runtime, silent: Mapping[str, int], *, with_info: bool) -> Snapshot:
+    """Look at everything once; `silent` counts how long agents have not answered, `with_info` asks sizes."""
+    with runtime.database.reading() as session:
+        vms = _vm_views(session, silent, runtime.now())
+        zones = _zone_views(session)
+        hosts = session.scalars(select(Host).where(Host.removed.is_(None))).all()
+    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="look") as pool:
+        answers = pool.map(lambda host: _ask(runtime, host, with_info), hosts)
+        reports = {host.id: answer for host, answer in zip(hosts, answers, strict=True) if answer is not None}
+    return Snapshot(vms=vms, zones=zones, reports=reports)
+
+
+def busy_subjects(session: Session) -> set[str]:
+    """Ids of objects that a job is about at the moment."""
+    query = select(Job.instance_id).where(Job.status == JobStatus.pending, Job.instance_id.is_not(None))
+    return {subject for subject in session.scalars(query) if subject}
+
+
+def _ask(runtime: Runtime, host: Host, with_info: bool) -> dict[str, DomainStatus] | None:
+    """What a host says of its VMs; None if it does not answer, which its row then says."""
+    try:
+        driver, endpoint = driver_of(runtime, host), host_endpoint(host)
+        statuses = {status.id: status for status in driver.all_domains(endpoint)}
+        info = driver.info(endpoint) if with_info else None
+    except (AgentError, CloudError) as error:
+        if host.state != "Alert":
+            log.warning("host %s is in state Alert, because %s", host.name, error)
+            with runtime.database.writing() as session:
+                session.get_one(Host, host.id).state = "Alert"
+        return None
+    if info is not None or host.state != "Up":
+        if host.state != "Up":
+            log.info("host %s is Up, because its agent answers", host.name)
+        with runtime.database.writing() as session:
+            row = session.get_one(Host, host.id)
+            row.state, row.last_seen = "Up", runtime.now()
+            if info is not None:
+                store_info(session, row, info)
+    return statuses
+
+
+def _vm_views(session: Session, silent: Mapping[str, int], moment: datetime) -> tuple[VmView, ...]:
+    busy = busy_subjects(session)
+    rows = session.scalars(select(Vm).where(Vm.removed.is_(None), Vm.state.not_in(_SETTLED)))
+    return tuple(
+        VmView(
+            id=vm.id,
+            name=vm.name,
+            kind=vm.kind,
+            state=vm.state,
+            desired_power=vm.desired_power,
+            host_id=vm.host_id,
+            generation=vm.generation,
+            applied=vm.applied,
+            is_busy=vm.id in busy,
+            silent=silent.get(vm.id, 0),
+            days=(moment - vm.last_start).days if vm.last_start else 0,
+        )
+        for vm in rows
+    )
+
+
+def _zone_views(session: Session) -> tuple[ZoneView, ...]:
+    zones = session.scalars(select(Zone).where(Zone.removed.is_(None), Zone.allocation == Allocation.enabled))
+    return tuple(
+        ZoneView(
+            id=zone.id, name=zone.name, lacks=_lacks(session, zone.id), can_host=_can_host(session, zone.id)
+        )
+        for zone in zones.all()
+    )
+
+
+def _lacks(session: Session, zone_id: str) -> tuple[str, ...]:
+    query = select(Vm.kind).where(Vm.zone_id == zone_id, Vm.removed.is_(None), Vm.kind != VmKind.user)
+    there = set(session.scalars(query))
+    return tuple(kind.value for kind in ZONE_KINDS if kind not in there)
+
+
+def _can_host(session: Session, zone_id: str) -> bool:
+    """Whether a zone has all that its system VMs need."""
+    host = select(Host.id).where(Host.zone_id == zone_id, Host.removed.is_(None), Host.state == "Up")
+    traffic = (
+        select(TrafficType.type)
+        .join(PhysicalNetwork, PhysicalNetwork.id == TrafficType.physical_network_id)
+        .where(PhysicalNetwork.zone_id == zone_id, TrafficType.label.is_not(None))
+    )
+    needed = [
+        session.scalar(host.limit(1)),
+        *(
+            session.scalar(select(table.id).where(table.zone_id == zone_id, table.removed.is_(None)).limit(1))
+            for table in (Pod, StoragePool, ImageStore, VlanRange)
+        ),
+    ]
+    return all(needed) and {"Public", "Management"} <= set(session.scalars(traffic))

@@ -1,0 +1,132 @@
+"""The loop: look, decide, act, every few seconds or when something asks for it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from mgmt.ops.runtime import Runtime
+from mgmt.reconcile.act import act
+from mgmt.reconcile.decide import Action, decide
+from mgmt.reconcile.look import take_snapshot
+from mgmt.reconcile.renew import renew
+from mgmt.reconcile.sweep import sweep
+from mgmt.reconcile.watch import watch_health, watch_templates
+
+log = logging.getLogger(__name__)
+
+PERIOD = 5.0
+#: Ticks between two looks at health (probes cost an emulated machine a second), at hosts' sizes and old rows.
+HEALTH_EVERY, INFO_EVERY = 6, 6
+#: How many actions run beside each other.
+MOST_AT_ONCE = 8
+_HEALTH = "health"
+#: Seconds before what failed is tried again, doubled each time up to the last value.
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
+
+
+class Reconciler:
+    """Brings the cloud back to what it should be. `sweep_jobs` starts jobs that nobody started."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        sweep_jobs: Callable[[], None] = lambda: None,
+        period: float = PERIOD,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._runtime = runtime
+        self._sweep_jobs = sweep_jobs
+        self._period = period
+        self._monotonic = monotonic
+        self._silent: dict[str, int] = {}
+        self._working: dict[str, _Work] = {}
+        self._pauses: dict[str, tuple[float, float]] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ticks = 0
+
+    def start(self) -> None:
+        """Run in a thread of its own."""
+        self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the current tick. Actions under way end with the process; the next one repeats them."""
+        self._stopping.set()
+        self._runtime.wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def tick(self) -> list[Action]:
+        """Look once and start what is to be done; what was started."""
+        self._collect()
+        count, self._ticks = self._ticks, self._ticks + 1
+        if count % HEALTH_EVERY == 1:
+            self._submit(_HEALTH, lambda: watch_health(self._runtime, self._silent))
+        watch_templates(self._runtime)
+        snapshot = take_snapshot(self._runtime, self._silent, with_info=count % INFO_EVERY == 0)
+        started = [action for action in decide(snapshot) if self._begin(action)]
+        self._sweep_jobs()
+        if count % INFO_EVERY == 0:
+            sweep(self._runtime)
+            renew(self._runtime)
+        return started
+
+    def wait_idle(self) -> None:
+        """Wait until every action that was started has ended."""
+        for work in list(self._working.values()):
+            work.thread.join()
+        self._collect()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.tick()
+            except Exception:
+                log.exception("a round of the reconcile loop failed; the next one tries again")
+            self._runtime.wake.wait(self._period)
+            self._runtime.wake.clear()
+
+    def _begin(self, action: Action) -> bool:
+        not_before, _ = self._pauses.get(action.subject, (0.0, 0.0))
+        if self._monotonic() < not_before:
+            return False
+        return self._submit(action.subject, lambda: act(self._runtime, action))
+
+    def _submit(self, subject: str, work: Callable[[], str | None]) -> bool:
+        """Run it beside the loop unless something about `subject` runs already, or too much does."""
+        if subject in self._working or len(self._working) >= MOST_AT_ONCE:
+            return False
+        self._working[subject] = _Work(subject, work)
+        return True
+
+    def _collect(self) -> None:
+        for subject in [subject for subject, work in self._working.items() if not work.thread.is_alive()]:
+            self._pause(subject, has_failed=self._working.pop(subject).has_failed)
+
+    def _pause(self, subject: str, *, has_failed: bool) -> None:
+        if not has_failed or subject == _HEALTH:
+            self._pauses.pop(subject, None)
+            return
+        _, last = self._pauses.get(subject, (0.0, 0.0))
+        pause = min(max(last * 2, FIRST_PAUSE), LONGEST_PAUSE)
+        self._pauses[subject] = (self._monotonic() + pause, pause)
+
+
+class _Work:
+    """Something that runs in a thread of its own, which the end of the process does not wait for."""
+
+    def __init__(self, subject: str, work: Callable[[], str | None]) -> None:
+        self.has_failed = False
+        self._subject = subject
+        self._do = work
+        self.thread = threading.Thread(target=self._run, name=f"reconcile {subject}", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.has_failed = bool(self._do())
+        except Exception:
+            self.has_failed = True
+            log.exception("an action on %s failed unexpectedly", self._subject)

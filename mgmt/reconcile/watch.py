@@ -1,0 +1,89 @@
+"""What agents in system VMs tell from time to time: their health, and how far templates are."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import select
+
+from mgmt.agents.errors import AgentError, AgentUnreachable
+from mgmt.model.errors import CloudError
+from mgmt.model.states import TemplateState, VmKind, VmState
+from mgmt.ops.endpoints import machine_agent
+from mgmt.ops.runtime import Runtime
+from mgmt.ops.states import set_vm
+from mgmt.ops.templates import store_status
+from mgmt.store.tables import Template, Vm
+from systemvm.spec.appliances import TemplateStatus
+
+log = logging.getLogger(__name__)
+
+
+def watch_health(runtime: Runtime, silent: dict[str, int]) -> None:
+    """Ask every running system VM whether it works; counts the silent ones."""
+    with runtime.database.reading() as session:
+        query = select(Vm).where(Vm.kind != VmKind.user, Vm.removed.is_(None), Vm.state == VmState.running)
+        vms = session.scalars(query).all()
+    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="health") as pool:
+        answers = list(pool.map(lambda vm: _health(runtime, vm), vms))
+    for vm, (is_healthy, reason, applied) in zip(vms, answers, strict=True):
+        silent[vm.id] = 0 if applied is not None else silent.get(vm.id, 0) + 1
+        if is_healthy != vm.healthy:
+            log.warning("%s is %s, because %s", vm.name, "healthy" if is_healthy else "ill", reason)
+            set_vm(runtime, vm.id, healthy=is_healthy, reason="" if is_healthy else reason)
+        if applied is not None and 0 <= applied < vm.applied:
+            log.warning("%s has generation %d, it had %d: pushing again", vm.name, applied, vm.applied)
+            set_vm(runtime, vm.id, applied=applied)
+    for gone in silent.keys() - {vm.id for vm in vms}:
+        del silent[gone]
+
+
+def watch_templates(runtime: Runtime) -> None:
+    """Take over what storage VMs say of templates that are not ready yet, and of all of them once."""
+    with runtime.database.reading() as session:
+        wanted = select(Template).where(
+            Template.removed.is_(None), Template.state == TemplateState.downloading
+        )
+        zones = {template.zone_id for template in session.scalars(wanted)}
+        query = select(Vm).where(
+            Vm.kind == VmKind.storage,
+            Vm.removed.is_(None),
+            Vm.state == VmState.running,
+            Vm.zone_id.in_(zones),
+        )
+        vms = session.scalars(query).all()
+    for vm in vms:
+        _take_over(runtime, vm)
+
+
+def _health(runtime: Runtime, vm: Vm) -> tuple[bool, str, int | None]:
+    """Healthy or not, the reason, and the generation that the machine has (None: it does not answer)."""
+    try:
+        with runtime.database.reading() as session:
+            agent = machine_agent(runtime, session, session.get_one(Vm, vm.id))
+        health = agent.health()
+    except AgentUnreachable as error:
+        return False, str(error), None
+    except (AgentError, CloudError) as error:
+        return False, str(error), -1
+    if health.activity != "ready":
+        return vm.healthy, health.message, -1
+    return health.healthy, health.message, health.applied or 0
+
+
+def _take_over(runtime: Runtime, vm: Vm) -> None:
+    try:
+        with runtime.database.reading() as session:
+            agent = machine_agent(runtime, session, session.get_one(Vm, vm.id))
+        statuses = agent.read("storage/templates", list[TemplateStatus])
+    except (AgentError, CloudError) as error:
+        log.info("the templates of %s are not known at the moment, because %s", vm.name, error)
+        return
+    with runtime.database.writing() as session:
+        for status in statuses:
+            template = session.get(Template, status.id)
+            if template is None or template.removed is not None:
+                continue
+            if template.state != TemplateState.downloading:
+                continue
+            if store_status(session, template, status) and template.state != TemplateState.downloading:
+                log.info("template %s is %s: %s", template.name, template.state, template.reason or "ready")

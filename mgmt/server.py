@@ -1,0 +1,86 @@
+"""The management server's process: `python -m mgmt.server --home H`.
+
+One gunicorn worker with threads: jobs and the reconcile loop live in the same process as the API, and more
+servers are added as more machines. It needs no privileges; whoever starts it drops them.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from mgmt.api.app import create_app
+from mgmt.bootstrap import Opened, open_store
+from mgmt.runtime import start_runtime
+from mgmt.web import create_pages
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+GRACE_SECONDS = 20
+LONGEST_CALL_SECONDS = 120
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """Gunicorn, told what to do by us and not by its command line."""
+
+    def __init__(self, options: dict[str, Any], load: Callable[[], Flask]) -> None:
+        self._options = options
+        self._load = load
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Take our options."""
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """The application; called in the worker, after the fork, so threads and connections are its own."""
+        return self._load()
+
+
+def build(opened: Opened) -> Flask:
+    """The application with its runtime running."""
+    app = create_app(start_runtime(opened))
+    app.register_blueprint(create_pages())
+    if opened.config.trusted_proxies:
+        hops = opened.config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    return app
+
+
+def serve(home: Path) -> None:
+    """Listen until told to stop."""
+    opened = open_store(home)
+    opened.database.close()  # the worker opens its own connections after the fork
+    config = opened.config
+    options = {
+        "bind": f"{config.listen_address}:{config.listen_port}",
+        "worker_class": "gthread",
+        "workers": 1,
+        "threads": config.threads,
+        "timeout": LONGEST_CALL_SECONDS,
+        "graceful_timeout": GRACE_SECONDS,
+        "limit_request_line": 8190,
+        "control_socket_disable": True,
+        "proc_name": "pileus-mgmt",
+    }
+    Server(options, lambda: build(open_store(home))).run()
+
+
+@click.command()
+@click.option(
+    "--home", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder of this cloud"
+)
+def main(home: Path) -> None:
+    """Run the management server of the cloud in HOME."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log each question to each agent
+    serve(home.absolute())
+
+
+if __name__ == "__main__":
+    main()

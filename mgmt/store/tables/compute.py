@@ -1,0 +1,75 @@
+"""VMs (tenants' and system), their NICs, SSH key pairs."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mgmt.model.states import VmState
+from mgmt.store.tables.base import Base, Owned, unique_live
+
+
+class Vm(Owned, Base, kw_only=True):
+    """A VM of any kind. `desired_power` is what its owner wants, `state` what the host reports.
+
+    `user_data` is base64 text; `password` is sealed and `password_id` changes with every new one.
+    `generation` counts the documents compiled for a system VM, `applied` the last one it accepted;
+    `reason` says in one sentence why the VM is in its state.
+    """
+
+    __tablename__ = "vm"
+    __table_args__ = (Index("ix_vm_list", "account_id", "removed", "created"),)
+    kind: Mapped[str] = mapped_column(String(16), index=True)
+    name: Mapped[str] = mapped_column(String(63), index=True)
+    display_name: Mapped[str] = mapped_column(default="")
+    instance_name: Mapped[str] = mapped_column(String(63), unique=True)
+    group: Mapped[str | None] = mapped_column(default=None)
+    zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
+    host_id: Mapped[str | None] = mapped_column(ForeignKey("host.id"), index=True, default=None)
+    last_host_id: Mapped[str | None] = mapped_column(ForeignKey("host.id"), default=None)
+    offering_id: Mapped[str] = mapped_column(ForeignKey("service_offering.id"))
+    template_id: Mapped[str | None] = mapped_column(ForeignKey("template.id"), default=None)
+    network_id: Mapped[str | None] = mapped_column(ForeignKey("network.id"), index=True, default=None)
+    state: Mapped[str] = mapped_column(String(16), default=VmState.stopped, index=True)
+    desired_power: Mapped[str] = mapped_column(default="stopped")
+    reason: Mapped[str] = mapped_column(default="")
+    reboots: Mapped[int] = mapped_column(default=0)
+    generation: Mapped[int] = mapped_column(default=0)
+    applied: Mapped[int] = mapped_column(default=0)
+    healthy: Mapped[bool] = mapped_column(default=False)
+    linklocal_address: Mapped[str | None] = mapped_column(default=None)
+    management_address: Mapped[str | None] = mapped_column(default=None)
+    user_data: Mapped[str] = mapped_column(default="", repr=False)
+    key_names: Mapped[list[str]] = mapped_column(default_factory=list)
+    public_keys: Mapped[list[str]] = mapped_column(default_factory=list)
+    password: Mapped[str | None] = mapped_column(default=None, repr=False)
+    password_id: Mapped[str | None] = mapped_column(default=None)
+    details: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+    last_start: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Nic(Owned, Base, kw_only=True):
+    """A NIC. For guests `network_id` is set; system VMs also have linklocal, management, public NICs."""
+
+    __tablename__ = "nic"
+    __table_args__ = (unique_live("mac"), unique_live("network_id", "address"))
+    vm_id: Mapped[str] = mapped_column(ForeignKey("vm.id"), index=True)
+    network_id: Mapped[str | None] = mapped_column(ForeignKey("network.id"), index=True, default=None)
+    purpose: Mapped[str] = mapped_column(default="guest")
+    position: Mapped[int] = mapped_column(default=0)
+    mac: Mapped[str] = mapped_column(String(17))
+    address: Mapped[str | None] = mapped_column(default=None)
+    netmask: Mapped[str | None] = mapped_column(default=None)
+    gateway: Mapped[str | None] = mapped_column(default=None)
+    is_default: Mapped[bool] = mapped_column(default=False)
+
+
+class SshKeyPair(Owned, Base, kw_only=True):
+    """A public key; private keys are returned once by createSSHKeyPair and never stored."""
+
+    __tablename__ = "ssh_key_pair"
+    __table_args__ = (unique_live("account_id", "name"),)
+    name: Mapped[str] = mapped_column(String(255))
+    fingerprint: Mapped[str] = mapped_column(String(47))
+    public_key: Mapped[str]

@@ -1,0 +1,63 @@
+"""Who may talk to the agent: TLS 1.3, a client certificate of mgmt's authority, and mgmt's name in it."""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from systemvm.engine.files import write_atomic
+from systemvm.spec.bootstrap import MGMT_NAME, Bootstrap
+
+#: Seconds for a TLS handshake: whoever connects and says nothing must not hold one of our few threads.
+HANDSHAKE_SECONDS = 5.0
+
+
+class ImpatientSocket(ssl.SSLSocket):
+    """A TLS connection whose handshake has a deadline; nobody gets further without a certificate."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """See ssl.SSLSocket. Raises TimeoutError."""
+        patience = self.gettimeout()
+        self.settimeout(HANDSHAKE_SECONDS)
+        try:
+            super().do_handshake(block)
+        finally:
+            self.settimeout(patience)
+
+
+class Credentials:
+    """The machine's certificate and key as the files that OpenSSL wants, in memory file systems only."""
+
+    def __init__(self, bootstrap: Bootstrap, folder: Path) -> None:
+        self.certificate = folder / "agent.crt"
+        self.key = folder / "agent.key"
+        self.client_ca = bootstrap.client_ca
+        write_atomic(self.certificate, bootstrap.certificate.encode(), mode=0o600)
+        write_atomic(self.key, bootstrap.key.encode(), mode=0o600)
+
+    def context(self) -> ssl.SSLContext:
+        """TLS of the listener. Raises ssl.SSLError when certificate and key do not belong together."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=self.client_ca)
+        context.load_cert_chain(self.certificate, self.key)
+        context.sslsocket_class = ImpatientSocket
+        # Every connection shows its certificate: no resumption.
+        context.num_tickets = 0
+        return context
+
+
+def names_of(environ: Mapping[str, Any]) -> set[str]:
+    """DNS names in the client's certificate, of a request as gunicorn hands it over; none without TLS."""
+    connection = environ.get("gunicorn.socket")
+    if not isinstance(connection, ssl.SSLSocket):
+        return set()
+    certificate = connection.getpeercert() or {}
+    alternatives = certificate.get("subjectAltName", ())
+    return {str(pair[1]) for pair in alternatives if pair[0] == "DNS"}
+
+
+def is_mgmt(names: set[str]) -> bool:
+    """Whether a client with these names is the management server; a wildcard is not."""
+    return MGMT_NAME in names

@@ -1,0 +1,141 @@
+"""One template from its source to its place: download, checksum, header, qemu-img, rename."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from systemvm.engine.errors import CommandError
+from systemvm.engine.fetch import Cancelled, Fetcher
+from systemvm.engine.image_header import ImageHeader, ImageRefused, inspect_image
+from systemvm.engine.service import Runner
+from systemvm.services.storage.settings import Layout
+from systemvm.spec.appliances import TemplateSource, TemplateState, TemplateStatus
+
+#: qemu-img may use so much memory (bytes) and processor time (seconds) on an image from outside.
+QEMU_MEMORY, QEMU_SECONDS = 1 << 30, 30
+_CHUNK = 1 << 20
+
+
+class ChecksumWrong(ImageRefused):
+    """What arrived is not what was announced."""
+
+    code = "checksum_wrong"
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Takes templates in; `report` gets every step. All errors come out as they are."""
+
+    layout: Layout
+    fetcher: Fetcher
+    run: Runner
+    report: Callable[[TemplateStatus], None]
+
+    def take(self, source: TemplateSource, cancelled: Callable[[], bool]) -> TemplateStatus:
+        """Make one template ready; its final status.
+
+        Raises EngineError or OSError when it cannot be had (its partial file is then gone), Cancelled
+        (the partial file stays, to go on with).
+        """
+        partial = self.layout.partial / source.id
+        try:
+            self._download(source, partial, cancelled)
+            status = self._judge(source, partial, cancelled)
+            _settle(partial, self.layout.templates / source.id)
+        except Cancelled:
+            raise
+        except BaseException:
+            self.discard(source.id)
+            raise
+        return status
+
+    def discard(self, template: str) -> None:
+        """Remove what was downloaded so far."""
+        for path in self.layout.partial.glob(f"{template}*"):
+            path.unlink(missing_ok=True)
+
+    def _download(self, source: TemplateSource, partial: Path, cancelled: Callable[[], bool]) -> None:
+        shown = -1
+
+        def progress(received: int, total: int) -> None:
+            nonlocal shown
+            percent = received * 100 // total if total else 0
+            if percent != shown:
+                shown = percent
+                self.report(_step(source, TemplateState.downloading, percent=percent, size=received))
+
+        self.report(_step(source, TemplateState.downloading))
+        self.fetcher.fetch(
+            source.url, partial, max_bytes=source.max_bytes, progress=progress, cancelled=cancelled
+        )
+
+    def _judge(self, source: TemplateSource, partial: Path, cancelled: Callable[[], bool]) -> TemplateStatus:
+        size = partial.stat().st_size
+        self.report(_step(source, TemplateState.checking, percent=100, size=size))
+        sha256 = check_sum(partial, source.checksum, cancelled)
+        header = inspect_image(partial, source.format.value, source.max_bytes)
+        self._ask_qemu(partial, header)
+        return TemplateStatus(
+            id=source.id,
+            state=TemplateState.ready,
+            percent=100,
+            size=size,
+            virtual_size=header.virtual_size,
+            sha256=sha256,
+        )
+
+    def _ask_qemu(self, partial: Path, header: ImageHeader) -> None:
+        """A second opinion, with the format given, never guessed; only after the header was judged."""
+        argv = (
+            *("prlimit", f"--as={QEMU_MEMORY}", f"--cpu={QEMU_SECONDS}", "--core=0", "--"),
+            *("qemu-img", "info", "--output=json", "-f", header.format, str(partial)),
+        )
+        try:
+            told = json.loads(self.run(argv, timeout=2 * QEMU_SECONDS).stdout)
+        except CommandError as error:
+            raise ImageRefused(f"qemu-img cannot read it: {error.stderr.strip() or error}") from None
+        data = told.get("format-specific", {}).get("data", {})
+        if "backing-filename" in told or "data-file" in data or told.get("encrypted"):
+            raise ImageRefused("qemu-img finds that it reaches outside itself: flatten it")
+        # A raw disk is rounded up to whole sectors.
+        if abs(int(told["virtual-size"]) - header.virtual_size) >= 512:
+            raise ImageRefused("its header and qemu-img disagree about its size")
+
+
+def check_sum(path: Path, expected: str, cancelled: Callable[[], bool]) -> str:
+    """The SHA-256 of a file. Raises ChecksumWrong unless it has the checksum `<algorithm>:<hex>`, if any."""
+    algorithm, _, digits = expected.partition(":")
+    sha256 = hashlib.sha256()
+    # MD5 is not trusted for safety here: it is what publishers still print beside their images.
+    other = hashlib.new(algorithm, usedforsecurity=False) if expected else sha256
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            if cancelled():
+                raise Cancelled
+            sha256.update(chunk)
+            if other is not sha256:
+                other.update(chunk)
+    if expected and other.hexdigest() != digits:
+        raise ChecksumWrong(f"its {algorithm} is {other.hexdigest()}, expected {digits}")
+    return sha256.hexdigest()
+
+
+def _settle(partial: Path, target: Path) -> None:
+    """Onto the disk for good, then into its place."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, target)
+    # Readable by the server's worker, writable by nobody: bases of running disks never change.
+    target.chmod(0o444)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _step(source: TemplateSource, state: TemplateState, *, percent: int = 0, size: int = 0) -> TemplateStatus:
+    return TemplateStatus(id=source.id, state=state, percent=percent, size=size)

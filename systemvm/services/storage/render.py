@@ -1,0 +1,63 @@
+"""The files of the storage processes, and the processes: one downloads, one serves."""
+
+import sys
+
+from systemvm.engine.daemons import Daemon
+from systemvm.engine.service import File, Rendering
+from systemvm.services.storage.settings import (
+    CERTIFICATE,
+    DATA,
+    HEARTBEAT,
+    KEY,
+    TICKET_KEY,
+    TRANSFERS,
+    Transfers,
+)
+from systemvm.spec import codec
+from systemvm.spec.appliances import Storage
+from systemvm.spec.state import State
+
+FOLDER = "/etc/pileus/storage"
+_DATA, _HEARTBEAT = f"/var/lib/pileus/{DATA}", f"/run/pileus/{HEARTBEAT}"
+#: Who the server's worker is; it has the data folder open, and reads nothing else.
+USER, GROUP = "nobody", "nogroup"
+
+TRANSFER = Daemon(
+    name="storage-transfer",
+    argv=(
+        *(sys.executable, "-m", "systemvm.services.storage.transfer"),
+        *(f"--settings={FOLDER}/{TRANSFERS}", f"--data={_DATA}", f"--heartbeat={_HEARTBEAT}"),
+    ),
+    reload=("kill", "-HUP", "{pid}"),
+)
+
+
+def render(state: State) -> Rendering:
+    """See systemvm.engine.service."""
+    storage = state.storage
+    if storage is None:
+        return Rendering()
+    transfers = Transfers(allowed_networks=storage.allowed_networks, templates=storage.templates)
+    secrets = {TICKET_KEY: storage.ticket_key, CERTIFICATE: storage.certificate, KEY: storage.key}
+    return Rendering(
+        files=(
+            File(f"{FOLDER}/{TRANSFERS}", codec.encode(transfers).decode(), mode=0o600),
+            *(
+                File(f"{FOLDER}/{name}", text, mode=0o400, owner=USER, group=GROUP)
+                for name, text in secrets.items()
+            ),
+        ),
+        daemons=(TRANSFER, server_of(storage)),
+    )
+
+
+def server_of(storage: Storage) -> Daemon:
+    """The HTTPS server; it reads key, certificate and ticket key anew when it needs them."""
+    return Daemon(
+        name="storage-server",
+        argv=(
+            *(sys.executable, "-m", "systemvm.services.storage.server"),
+            *(f"--listen={storage.address}:{storage.port}", f"--folder={FOLDER}"),
+            *(f"--data={_DATA}", f"--user={USER}", f"--group={GROUP}"),
+        ),
+    )

@@ -1,0 +1,45 @@
+"""What the two storage processes are told, and where they keep things."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec import Struct
+
+from systemvm.spec.appliances import TemplateSource
+from systemvm.spec.types import Cidr
+
+#: Names of the rendered files in their folder.
+TRANSFERS, TICKET_KEY, CERTIFICATE, KEY = "transfers.json", "ticket.pem", "server.pem", "server.key"
+#: Below the state directory: where the data disk is mounted.
+DATA = "storage"
+#: Below the run directory: touched by the transfer process every few seconds.
+HEARTBEAT = "storage/heartbeat"
+
+
+class Transfers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the transfer process makes true."""
+
+    allowed_networks: tuple[Cidr, ...] = ()
+    templates: tuple[TemplateSource, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders of the data disk."""
+
+    root: Path
+
+    @property
+    def templates(self) -> Path:
+        """Ready templates, one file each, named by id."""
+        return self.root / "templates"
+
+    @property
+    def partial(self) -> Path:
+        """Downloads on their way; same file system, so that a rename completes them."""
+        return self.root / "partial"
+
+    @property
+    def database(self) -> Path:
+        """What is known about each template."""
+        return self.root / "templates.db"

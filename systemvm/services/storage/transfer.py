@@ -1,0 +1,167 @@
+"""The transfer process: `python -m systemvm.services.storage.transfer --settings FILE …`.
+
+It makes the list of templates true: what is missing is downloaded, what is no longer listed is removed.
+A template that failed stays failed, with its reason, until its source changes or it is taken off the list
+and put on it again: only the operator knows whether trying again makes sense. SIGHUP reads the list anew.
+"""
+
+import argparse
+import logging
+import signal
+import sqlite3
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from types import FrameType
+
+from systemvm.engine.command import run
+from systemvm.engine.errors import EngineError
+from systemvm.engine.fetch import Cancelled, Fetcher
+from systemvm.services.storage.intake import Intake
+from systemvm.services.storage.library import Library
+from systemvm.services.storage.settings import Layout, Transfers
+from systemvm.spec import codec
+from systemvm.spec.appliances import TemplateSource, TemplateState, TemplateStatus
+
+log = logging.getLogger(__name__)
+
+#: Downloads at a time.
+WORKERS = 2
+#: Seconds between two heartbeats.
+HEARTBEAT_EVERY = 2.0
+_UNFINISHED = (TemplateState.waiting, TemplateState.downloading, TemplateState.checking)
+
+
+@dataclass(frozen=True)
+class _Download:
+    source: TemplateSource
+    stop: threading.Event
+    future: Future[None]
+
+
+class Transfer:
+    """The list of templates, and the downloads on their way."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._library = Library(layout.database)
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="download")
+        self._running: dict[str, _Download] = {}
+
+    def make_true(self, wanted: Transfers) -> None:
+        """Remove, stop and start what is needed; returns while downloads go on."""
+        sources = {source.id: source for source in wanted.templates}
+        for template, download in self._running.items():
+            if sources.get(template) != download.source:
+                download.stop.set()
+                download.future.cancel()
+        self._remove(sources)
+        fetcher = Fetcher(tuple(IPv4Network(cidr) for cidr in wanted.allowed_networks))
+        for source in wanted.templates:
+            if self._library.want(source):
+                # What an earlier source left cannot be the beginning of this one.
+                (self._layout.partial / source.id).unlink(missing_ok=True)
+            if source.id not in self._running and self._is_missing(source):
+                self._start(source, fetcher)
+
+    def reap(self) -> bool:
+        """Forget downloads that ended. True if one was stopped: its template may have to begin anew."""
+        ended = [template for template, download in self._running.items() if download.future.done()]
+        stopped = False
+        for template in ended:
+            download = self._running.pop(template)
+            stopped = stopped or download.stop.is_set()
+            if not download.future.cancelled():
+                download.future.result()
+        return stopped
+
+    def close(self) -> None:
+        """Stop all downloads; what they have stays for the next start."""
+        for download in self._running.values():
+            download.stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._library.close()
+
+    def _start(self, source: TemplateSource, fetcher: Fetcher) -> None:
+        stop = threading.Event()
+        intake = Intake(self._layout, fetcher, run, self._library.write)
+        future = self._pool.submit(self._take, source, intake, stop)
+        self._running[source.id] = _Download(source, stop, future)
+
+    def _take(self, source: TemplateSource, intake: Intake, stop: threading.Event) -> None:
+        log.info("template %s: download begins, because it is listed and not here", source.id)
+        try:
+            status = intake.take(source, stop.is_set)
+        except Cancelled:
+            log.info("template %s: download stopped", source.id)
+            return
+        except EngineError as error:
+            status = self._failed(source, str(error))
+        except (OSError, sqlite3.OperationalError) as error:
+            words = getattr(error, "strerror", None) or error
+            status = self._failed(source, f"the data disk: {words}")
+        else:
+            log.info("template %s: ready, %d bytes", source.id, status.size)
+        self._library.write(status)
+
+    def _failed(self, source: TemplateSource, reason: str) -> TemplateStatus:
+        log.warning("template %s: failed: %s", source.id, reason)
+        return TemplateStatus(id=source.id, state=TemplateState.failed, error=reason)
+
+    def _is_missing(self, source: TemplateSource) -> bool:
+        status = self._library.status(source.id)
+        there = (self._layout.templates / source.id).exists()
+        if status is not None and status.state is TemplateState.ready and not there:
+            log.warning("template %s: its file is gone, downloading again", source.id)
+            self._library.write(TemplateStatus(id=source.id, state=TemplateState.waiting))
+            return True
+        return status is not None and status.state in _UNFINISHED
+
+    def _remove(self, wanted: dict[str, TemplateSource]) -> None:
+        self._library.forget_all_but(wanted)
+        for folder in (self._layout.templates, self._layout.partial):
+            for path in folder.iterdir():
+                if path.name.partition(".")[0] not in wanted:
+                    log.info("%s: removed, because it is not listed", path.name)
+                    path.unlink(missing_ok=True)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="storage-transfer", description=__doc__)
+    for name in ("settings", "data", "heartbeat"):
+        parser.add_argument(f"--{name}", required=True, type=Path)
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
+    # httpx logs whole URLs at this level; their queries may be secrets.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    again, stop = threading.Event(), threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGHUP:
+            stop.set()
+        again.set()
+
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    transfer = Transfer(Layout(options.data))
+    again.set()
+    while not stop.is_set():
+        if again.is_set():
+            again.clear()
+            transfer.make_true(codec.decode(options.settings.read_bytes(), Transfers))
+        if transfer.reap():
+            again.set()
+        options.heartbeat.parent.mkdir(parents=True, exist_ok=True)
+        options.heartbeat.touch()
+        again.wait(HEARTBEAT_EVERY)
+    transfer.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

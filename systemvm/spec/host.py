@@ -1,0 +1,179 @@
+"""Documents of a hypervisor host: its networks and pools (`PUT /v1/state`), and each of its VMs
+(`PUT /v1/domains/<uuid>`).
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from systemvm.spec.types import Cidr, Ipv4, LinkName, Mac, Port, Secret, Uuid
+
+#: TCP ports of a host agent on the management network: REST, CONNECT tunnel, console relay.
+HOST_AGENT_PORT = 8445
+TUNNEL_PORT = 8446
+CONSOLE_RELAY_PORT = 8447
+#: Where the launcher serves the first template to the storage VM, for as long as that downloads it.
+SEED_PORT = 8448
+#: Host side of every cloud0 bridge, and the network its system VMs live in.
+LINKLOCAL_GATEWAY = "169.254.0.1"
+LINKLOCAL_NETWORK = "169.254.0.0/16"
+
+
+class Bridge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A bridge with the host's own addresses on it; `uplink` is a physical interface, else it is closed."""
+
+    name: LinkName
+    addresses: tuple[Cidr, ...] = ()
+    uplink: str = ""
+
+
+class GuestNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An isolated guest network: bridge `brvx-<vni>` over VXLAN (UDP 4789) to the other hosts' addresses."""
+
+    id: Uuid
+    vni: Annotated[int, Meta(ge=1, le=16777215)]
+    peers: tuple[Ipv4, ...] = ()
+    mtu: Annotated[int, Meta(ge=576, le=9216)] = 1450
+
+
+class HostState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Desired networks of one host, and the key that signs tickets (PEM, public).
+
+    The host's own bridges (cloud0, management, public) are in the host agent's configuration, because
+    they must be there before mgmt can reach the host; `bridges` here are additional ones, usually none.
+
+    `masquerade` names the uplink through which guests' public addresses may leave the machine; empty
+    means that the public network is closed inside it.
+    """
+
+    version: Literal[1] = 1
+    generation: Annotated[int, Meta(ge=1)]
+    host: Uuid
+    bridges: tuple[Bridge, ...] = ()
+    networks: tuple[GuestNetwork, ...] = ()
+    ticket_key: str = ""
+    masquerade: str = ""
+
+
+class Power(StrEnum):
+    """Desired power state of a VM."""
+
+    running = "running"
+    stopped = "stopped"
+
+
+class DomainNic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A NIC plugged into a bridge of the host state."""
+
+    mac: Mac
+    bridge: LinkName
+
+
+class TemplatePull(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the base of a volume comes from: a URL with a short-lived signature, or the local catalog.
+
+    `url` empty means the local image catalog (system VMs); `template` is then the image's name.
+    `server_ca` is PEM and verifies the storage VM as `server_name`.
+    """
+
+    template: str
+    url: Secret = ""
+    sha256: str = ""
+    server_name: str = ""
+    server_ca: str = ""
+
+
+class Volume(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A qcow2 file of `bytes` in a pool directory, an overlay on `base` if there is one."""
+
+    id: Uuid
+    pool: str
+    bytes: Annotated[int, Meta(ge=1)]
+    base: TemplatePull | None = None
+    serial: str = ""
+
+
+class DirectBoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Kernel and initrd of a catalog image, for VMs whose kernel we choose (system VMs)."""
+
+    image: str
+    cmdline: str
+
+
+class ConfigDisk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A small ISO9660 disk, written by the host agent: file name to text."""
+
+    label: str
+    files: dict[str, Secret]
+
+
+class Domain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One VM and its power state. `memory_mib` is MiB; disks are attached in order (vda, vdb, …)."""
+
+    version: Literal[1] = 1
+    id: Uuid
+    name: str
+    power: Power
+    vcpus: Annotated[int, Meta(ge=1, le=256)]
+    memory_mib: Annotated[int, Meta(ge=32)]
+    nics: tuple[DomainNic, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    direct_boot: DirectBoot | None = None
+    config_disk: ConfigDisk | None = None
+    #: Raised by mgmt to force a power cycle of a running VM; the host reboots when it grows.
+    reboots: Annotated[int, Meta(ge=0)] = 0
+
+
+class DomainStatus(Struct, frozen=True, kw_only=True):
+    """What libvirt says about a VM, and why in words.
+
+    `state` is `running`, `stopped` (powered off) or `crashed`; and `preparing` while the agent works on
+    its document, `failed` when that ended badly (`reason` says at which step; what it made is removed).
+    """
+
+    id: Uuid
+    name: str
+    state: str
+    reason: str = ""
+    reboots: int = 0
+
+
+class HostVolume(Struct, frozen=True, kw_only=True):
+    """A volume in a pool: what a guest sees and what it takes on disk, in bytes; the VM that has it."""
+
+    id: Uuid
+    pool: str
+    bytes: int
+    allocated: int
+    domain: str = ""
+
+
+class HostTemplate(Struct, frozen=True, kw_only=True):
+    """An entry of the host's template cache: `pulling` or `ready`; sizes in bytes."""
+
+    key: str
+    state: str
+    percent: int
+    bytes: int = 0
+    virtual_size: int = 0
+
+
+class HostInfo(Struct, frozen=True, kw_only=True):
+    """What a host is and has. Memory in MiB; `acceleration` is `kvm` or `qemu`, by trial.
+
+    `pools` maps a pool's name to its total and its free bytes.
+    """
+
+    host: Uuid
+    name: str
+    version: str
+    api_versions: tuple[str, ...]
+    acceleration: str
+    cpus: int
+    cpu_mhz: int
+    memory_mib: int
+    pools: dict[str, tuple[int, int]]
+    management_address: Ipv4
+    tunnel_port: Port = TUNNEL_PORT
+    console_relay_port: Port = CONSOLE_RELAY_PORT

@@ -1,0 +1,133 @@
+"""The life of a cloud by the stock client: server process, durable jobs, reconcile loop, simulated host."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from cs import CloudStack, CloudStackApiException
+
+from tests.mgmt_server import build_zone, create_network, deploy, eventually, ready_template, run_server
+
+pytestmark = pytest.mark.contract
+
+
+@dataclass
+class Cloud:
+    """The client, and what the tests build on."""
+
+    api: CloudStack
+    zone: str
+    template: str
+    network: str
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with run_server(tmp_path_factory.mktemp("cloud")) as server:
+        api = server.client()
+        zone = build_zone(api)
+        eventually(lambda: system_vms(api) == {"consoleproxy": "Running", "secondarystoragevm": "Running"})
+        template = ready_template(api, zone)
+        yield Cloud(api, zone, template, create_network(api, zone, "net1"))
+
+
+@pytest.fixture(scope="module")
+def web(cloud: Cloud) -> dict[str, Any]:
+    return deploy(cloud.api, cloud.zone, cloud.template, cloud.network, "web")
+
+
+def system_vms(api: CloudStack) -> dict[str, str]:
+    return {vm["systemvmtype"]: vm["state"] for vm in api.listSystemVms().get("systemvm", [])}
+
+
+def state_of(api: CloudStack, vm: dict[str, Any]) -> str:
+    (found,) = api.listVirtualMachines(id=vm["id"])["virtualmachine"]
+    return str(found["state"])
+
+
+def test_a_vm_runs_behind_its_router(cloud: Cloud, web: dict[str, Any]) -> None:
+    assert web["state"] == "Running"
+    assert web["password"], "its template is password enabled, and only the job's answer tells it"
+    (nic,) = web["nic"]
+    assert nic["ipaddress"].startswith("10.1.1.")
+    (router,) = cloud.api.listRouters(networkid=cloud.network)["router"]
+    assert router["state"] == "Running"
+    (listed,) = cloud.api.listVirtualMachines(id=web["id"])["virtualmachine"]
+    assert "password" not in listed
+    (address,) = cloud.api.listPublicIpAddresses(associatednetworkid=cloud.network)["publicipaddress"]
+    assert address["issourcenat"] is True
+    assert router["publicip"] == address["ipaddress"]
+
+
+def test_rules_on_an_address(cloud: Cloud, web: dict[str, Any]) -> None:
+    api = cloud.api
+    place = {"zoneid": cloud.zone, "networkid": cloud.network}
+    address = api.associateIpAddress(fetch_result=True, **place)["ipaddress"]
+    on = {"ipaddressid": address["id"], "protocol": "tcp", "fetch_result": True}
+    firewall = api.createFirewallRule(startport=80, endport=80, cidrlist=["0.0.0.0/0"], **on)["firewallrule"]
+    forward = api.createPortForwardingRule(publicport=80, privateport=8080, virtualmachineid=web["id"], **on)[
+        "portforwardingrule"
+    ]
+    assert (firewall["state"], forward["state"]) == ("Active", "Active")
+    with pytest.raises(CloudStackApiException) as caught:
+        api.createPortForwardingRule(publicport=80, privateport=81, virtualmachineid=web["id"], **on)
+    assert caught.value.error["errorcode"] in (431, 537)
+    api.deletePortForwardingRule(id=forward["id"], fetch_result=True)
+    api.deleteFirewallRule(id=firewall["id"], fetch_result=True)
+    api.disassociateIpAddress(id=address["id"], fetch_result=True)
+    (left,) = api.listPublicIpAddresses(associatednetworkid=cloud.network)["publicipaddress"]
+    assert left["issourcenat"] is True
+
+
+def test_stop_start_reboot(cloud: Cloud, web: dict[str, Any]) -> None:
+    for command, state in (
+        ("stopVirtualMachine", "Stopped"),
+        ("startVirtualMachine", "Running"),
+        ("rebootVirtualMachine", "Running"),
+    ):
+        answer = getattr(cloud.api, command)(id=web["id"], fetch_result=True)
+        assert answer["virtualmachine"]["state"] == state
+        assert state_of(cloud.api, web) == state
+    with pytest.raises(CloudStackApiException) as caught:
+        cloud.api.startVirtualMachine(id=web["id"])
+    assert caught.value.error["errorcode"] == 431
+
+
+def test_a_console_is_a_url_with_a_ticket(cloud: Cloud, web: dict[str, Any]) -> None:
+    endpoint = cloud.api.createConsoleEndpoint(virtualmachineid=web["id"])["consoleendpoint"]
+    assert endpoint["success"] is True
+    assert endpoint["url"].startswith("https://172.31.241.")
+
+
+def test_destroy_recover_expunge(cloud: Cloud) -> None:
+    api = cloud.api
+    vm = deploy(api, cloud.zone, cloud.template, cloud.network, "short-lived")
+    api.destroyVirtualMachine(id=vm["id"], fetch_result=True)
+    assert state_of(api, vm) == "Destroyed"
+    assert api.recoverVirtualMachine(id=vm["id"])["virtualmachine"]["state"] == "Stopped"
+    api.destroyVirtualMachine(id=vm["id"], expunge=True, fetch_result=True)
+    with pytest.raises(CloudStackApiException) as caught:
+        api.listVirtualMachines(id=vm["id"])
+    assert "entity does not exist" in caught.value.error["errortext"]
+
+
+def test_a_disk_comes_and_goes(cloud: Cloud, web: dict[str, Any]) -> None:
+    api = cloud.api
+    (offering,) = api.listDiskOfferings(name="Small")["diskoffering"]
+    volume = api.createVolume(
+        name="data", diskofferingid=offering["id"], zoneid=cloud.zone, fetch_result=True
+    )["volume"]
+    attached = api.attachVolume(id=volume["id"], virtualmachineid=web["id"], fetch_result=True)["volume"]
+    assert attached["virtualmachineid"] == web["id"]
+    assert "virtualmachineid" not in api.detachVolume(id=volume["id"], fetch_result=True)["volume"]
+    assert api.deleteVolume(id=volume["id"]) == {"success": True}
+
+
+def test_every_job_left_events_and_none_is_pending(cloud: Cloud, web: dict[str, Any]) -> None:
+    def statuses() -> set[int]:
+        return {job["jobstatus"] for job in cloud.api.listAsyncJobs(listall=True, fetch_list=True)}
+
+    eventually(lambda: statuses() == {1})
+    kinds = {(event["type"], event["state"]) for event in cloud.api.listEvents(fetch_list=True)}
+    assert {("VM.CREATE", "Scheduled"), ("VM.CREATE", "Completed")} <= kinds

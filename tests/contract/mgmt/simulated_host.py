@@ -1,0 +1,233 @@
+"""A host on loopback: the REST and the CONNECT tunnel of a host agent over mutual TLS, a simulator behind.
+
+What mgmt's real clients need of a host is all here as bytes on sockets; only the VMs are simulated. It lives
+in the test's process, so it survives a management server that is killed.
+"""
+
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from mgmt.agents.errors import AgentConflict, AgentError, AgentNotFound, AgentRefused, AgentUnreachable
+from mgmt.agents.host import HostEndpoint
+from mgmt.drivers.simulated_machine import SimulatedMachine
+from mgmt.drivers.simulator import Simulator
+from mgmt.pki.authority import Authority, host_name
+from systemvm.spec import codec
+from systemvm.spec.host import Domain, HostState, Volume
+from systemvm.spec.state import State
+
+STATUS: dict[type[AgentError], int] = {AgentNotFound: 404, AgentConflict: 409, AgentRefused: 422}
+LINK = "127.0.0.1"
+
+
+class SimulatedHostServer:
+    """Serves one simulated host; `endpoint` is where mgmt finds it."""
+
+    def __init__(self, authority: Authority, host_id: str, simulator: Simulator, folder: Path) -> None:
+        self.simulator = simulator
+        self._folder = folder
+        self._host = HostEndpoint(id=host_id, name="host1", address=LINK)
+        authority.host_agent(host_id, LINK)
+        context = _server_context(authority, folder / f"pki/hosts/{host_id}.pem")
+        self._authority = authority
+        self._rest = self._serve(_rest_handler(self._answer), context)
+        self._tunnel = self._serve(_tunnel_handler(self._open), context)
+        self.endpoint = HostEndpoint(
+            id=host_id,
+            name="host1",
+            address=LINK,
+            port=self._rest.server_address[1],
+            tunnel_port=self._tunnel.server_address[1],
+            server_name=host_name(host_id),
+        )
+
+    def close(self) -> None:
+        """Stop listening."""
+        for server in (self._rest, self._tunnel):
+            server.shutdown()
+            server.server_close()
+
+    def _serve(self, handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext) -> ThreadingHTTPServer:
+        server = _TlsServer((LINK, 0), handler)
+        server.context = context
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return server
+
+    def _answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
+        simulator, host = self.simulator, self._host
+        if (method, path) == ("GET", "/v1/info"):
+            return simulator.info(host)
+        if (method, path) == ("PUT", "/v1/state"):
+            simulator.put_state(host, codec.decode(body, HostState))
+            return {"changed": True}
+        if (method, path) == ("GET", "/v1/domains"):
+            return simulator.all_domains(host)
+        kind, _, subject = path.removeprefix("/v1/").partition("/")
+        return self._object(kind, method, subject, query, body)
+
+    def _object(self, kind: str, method: str, subject: str, query: dict[str, str], body: bytes) -> Any:
+        simulator, host = self.simulator, self._host
+        if kind == "domains" and method == "PUT":
+            return simulator.put_domain(host, codec.decode(body, Domain), force=query.get("force") == "true")
+        if kind == "domains" and method == "GET":
+            status = simulator.domain_status(host, subject)
+            if status is None:
+                raise AgentNotFound("host", f"no VM {subject} on this host")
+            return status
+        if kind == "domains" and method == "DELETE":
+            return simulator.delete_domain(host, subject)
+        if kind == "volumes" and method == "PUT":
+            return simulator.put_volume(host, codec.decode(body, Volume))
+        if kind == "volumes" and method == "DELETE":
+            return simulator.delete_volume(host, subject)
+        raise AgentNotFound("host", f"no {method} of {kind}")
+
+    def _open(self, address: str) -> Callable[[socket.socket], None]:
+        """What speaks at a link-local address behind the tunnel. Raises KeyError if nothing does."""
+        machine = next(
+            (found for found in self.simulator.machines.values() if found.linklocal_address == address), None
+        )
+        if machine is None:
+            raise KeyError(address)
+        pem = self._folder / f"{machine.bootstrap.machine}.pem"
+        pem.write_text(machine.bootstrap.certificate + machine.bootstrap.key)
+        context = _server_context(self._authority, pem)
+        return lambda plain: _serve_machine(machine, context, plain)
+
+
+def _server_context(authority: Authority, pem: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(pem)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=authority.client_ca)
+    return context
+
+
+class _TlsServer(ThreadingHTTPServer):
+    context: ssl.SSLContext
+    daemon_threads = True
+    block_on_close = False
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """TLS in the connection's own thread, so that a slow handshake holds up nobody."""
+        with suppress(OSError, ssl.SSLError), self.context.wrap_socket(request, server_side=True) as secure:
+            super().finish_request(secure, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are part of the tests."""
+
+
+class _Quiet(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silence."""
+
+    def reply(self, status: int, value: Any = None) -> None:
+        body = b"" if value is None else msgspec.json.encode(value)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def fail(self, error: AgentError) -> None:
+        status = STATUS.get(type(error), 500)
+        self.reply(status, {"code": "x", "message": error.message, "problems": list(error.problems)})
+
+
+def _rest_handler(answer: Callable[[str, str, dict[str, str], bytes], Any]) -> type[BaseHTTPRequestHandler]:
+    class Rest(_Quiet):
+        def handle_any(self) -> None:
+            url = urlsplit(self.path)
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            try:
+                self.reply(200, answer(self.command, url.path, query, self.body()))
+            except AgentUnreachable:
+                self.close_connection = True  # a host that is down says nothing
+            except AgentError as error:
+                self.fail(error)
+
+        do_GET = do_PUT = do_DELETE = handle_any  # noqa: N815
+
+    return Rest
+
+
+def _tunnel_handler(
+    open_target: Callable[[str], Callable[[socket.socket], None]],
+) -> type[BaseHTTPRequestHandler]:
+    class Tunnel(_Quiet):
+        def do_CONNECT(self) -> None:
+            address, _, port = self.path.partition(":")
+            if port != "8443" or not re.match(r"169\.254\.", address):
+                self.reply(403, {"message": f"not to {self.path}"})
+                return
+            try:
+                serve = open_target(address)
+            except KeyError:
+                self.reply(502, {"message": f"nothing at {self.path}"})
+                return
+            self.send_response(200)
+            self.end_headers()
+            near, far = socket.socketpair()
+            threading.Thread(target=serve, args=(far,), daemon=True).start()
+            _pump(self.connection, near)
+            self.close_connection = True
+
+    return Tunnel
+
+
+def _pump(outer: socket.socket, inner: socket.socket) -> None:
+    """Bytes both ways until one side ends."""
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    back = threading.Thread(target=copy, args=(inner, outer), daemon=True)
+    back.start()
+    copy(outer, inner)
+    back.join()
+    inner.close()
+
+
+def _serve_machine(machine: SimulatedMachine, context: ssl.SSLContext, plain: socket.socket) -> None:
+    class Agent(_Quiet):
+        def do_GET(self) -> None:
+            if self.path == "/v1/health":
+                health = machine.health()
+                self.reply(200 if health.healthy else 503, health)
+                return
+            try:
+                self.reply(200, machine.read(self.path.removeprefix("/v1/"), Any))
+            except AgentError as error:
+                self.fail(error)
+
+        def do_PUT(self) -> None:
+            raw = self.body()
+            if problems := codec.problems(raw, State):
+                self.reply(422, {"message": f"{len(problems)} problems", "problems": problems})
+                return
+            try:
+                self.reply(200, machine.put_state(codec.decode(raw, State)))
+            except AgentError as error:
+                self.fail(error)
+
+    with suppress(OSError, ssl.SSLError), plain, context.wrap_socket(plain, server_side=True) as secure:
+        Agent(secure, ("tunnel", 0), None)  # type: ignore[arg-type]

@@ -1,0 +1,205 @@
+"""Every driver passes the same tests: the simulator, and the KVM driver over real TLS, REST and tunnel."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mgmt.agents.errors import AgentConflict, AgentNotFound, AgentRefused, AgentUnreachable
+from mgmt.agents.host import HostEndpoint
+from mgmt.agents.machine import MachineEndpoint
+from mgmt.agents.tls import Credentials
+from mgmt.desired.domain import Disk, Identity, Plug, VmInput, compile_guest, compile_system_vm
+from mgmt.drivers.kvm import KvmDriver
+from mgmt.drivers.protocol import Driver
+from mgmt.drivers.simulator import Simulator
+from mgmt.pki.authority import Authority, vm_name
+from systemvm.spec.appliances import TemplateStatus
+from systemvm.spec.host import Domain, GuestNetwork, HostState, Volume
+from systemvm.spec.network import Interfaces, Nic
+from systemvm.spec.state import State
+from systemvm.spec.types import Purpose, Role
+from tests.contract.mgmt.simulated_host import SimulatedHostServer
+
+pytestmark = pytest.mark.contract
+
+HOST = "aaaaaaaa-0000-4000-8000-000000000001"
+VM = "bbbbbbbb-0000-4000-8000-000000000001"
+DISK = "cccccccc-0000-4000-8000-000000000001"
+DATA = "cccccccc-0000-4000-8000-000000000002"
+ROUTER = "dddddddd-0000-4000-8000-000000000001"
+NETWORK = "eeeeeeee-0000-4000-8000-000000000001"
+
+
+@dataclass
+class Bench:
+    driver: Driver
+    host: HostEndpoint
+    simulator: Simulator
+    authority: Authority
+
+    def guest(self, power: str = "running", disks: tuple[str, ...] = (DISK,)) -> Domain:
+        return compile_guest(
+            VmInput(
+                id=VM,
+                name="i-1-VM",
+                power=power,
+                cpus=1,
+                memory=128,
+                plugs=(Plug(mac="02:00:00:00:00:01", bridge="brvx-10000"),),
+                disks=tuple(Disk(id=disk, pool="primary", bytes=1 << 20) for disk in disks),
+            )
+        )
+
+    def router(self) -> Domain:
+        agent = self.authority.machine_agent(ROUTER, "169.254.1.5")
+        plugs = (
+            Plug(mac="02:00:00:00:00:02", bridge="cloud0", purpose="linklocal", name="link0"),
+            Plug(mac="02:00:00:00:00:03", bridge="pileus-public", purpose="public", name="public0"),
+        )
+        wanted = VmInput(id=ROUTER, name="r-2-VM", power="running", cpus=1, memory=256, plugs=plugs)
+        identity = Identity(
+            role="router",
+            linklocal_address="169.254.1.5",
+            certificate=agent.certificate,
+            key=agent.key,
+            client_ca=self.authority.client_ca,
+        )
+        return compile_system_vm(wanted, identity)
+
+    def machine(self, server_name: str = vm_name(ROUTER)) -> MachineEndpoint:
+        return MachineEndpoint(
+            machine=ROUTER, name="r-2-VM", server_name=server_name, address="169.254.1.5", host=self.host
+        )
+
+
+@pytest.fixture(params=["simulator", "kvm"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    authority = Authority(tmp_path / "pki")
+    simulator = Simulator()
+    if request.param == "simulator":
+        host = HostEndpoint(id=HOST, name="host1", address="172.31.240.1")
+        yield Bench(simulator, host, simulator, authority)
+        return
+    server = SimulatedHostServer(authority, HOST, simulator, tmp_path)
+    credentials = Credentials(authority.server_ca, authority.management_file)
+    yield Bench(KvmDriver(credentials), server.endpoint, simulator, authority)
+    server.close()
+
+
+def _state(generation: int = 1) -> HostState:
+    return HostState(generation=generation, host=HOST, networks=(GuestNetwork(id=NETWORK, vni=10000),))
+
+
+def _document(generation: int, **more: str) -> State:
+    nic = Nic(
+        mac=more.get("mac", "02:00:00:00:00:03"),
+        name="public0",
+        purpose=Purpose.public,
+        addresses=("172.31.241.10/24",),
+    )
+    return State(
+        generation=generation,
+        machine=more.get("machine", ROUTER),
+        role=Role.router,
+        hostname=more.get("hostname", "r-2-VM"),
+        interfaces=Interfaces(nics=(nic,)),
+    )
+
+
+def test_a_host_says_who_it_is(bench: Bench) -> None:
+    info = bench.driver.info(bench.host)
+    assert info.host == HOST
+    assert info.memory_mib > 0
+    assert "primary" in info.pools
+
+
+def test_a_domain_needs_its_bridge_and_then_lives_until_it_is_deleted(bench: Bench) -> None:
+    with pytest.raises(AgentRefused, match="bridge 'brvx-10000' is not in the host's state"):
+        bench.driver.put_domain(bench.host, bench.guest())
+    bench.driver.put_state(bench.host, _state())
+    assert bench.driver.put_domain(bench.host, bench.guest()).state == "running"
+    assert bench.driver.put_domain(bench.host, bench.guest()).state == "running"
+    (status,) = bench.driver.all_domains(bench.host)
+    assert (status.id, status.state) == (VM, "running")
+    assert bench.driver.put_domain(bench.host, bench.guest("stopped"), force=True).state == "stopped"
+    bench.driver.delete_domain(bench.host, VM)
+    bench.driver.delete_domain(bench.host, VM)
+    assert bench.driver.domain_status(bench.host, VM) is None
+
+
+def test_an_older_host_state_is_refused(bench: Bench) -> None:
+    bench.driver.put_state(bench.host, _state(5))
+    with pytest.raises(AgentConflict, match="4"):
+        bench.driver.put_state(bench.host, _state(4))
+
+
+def test_a_volume_of_its_own_outlives_its_vm(bench: Bench) -> None:
+    bench.driver.put_state(bench.host, _state())
+    volume = bench.driver.put_volume(bench.host, Volume(id=DATA, pool="primary", bytes=1 << 20))
+    assert (volume.bytes, volume.domain) == (1 << 20, "")
+    bench.driver.put_domain(bench.host, bench.guest(disks=(DISK, DATA)))
+    with pytest.raises(AgentConflict, match=f"attached to VM {VM}"):
+        bench.driver.delete_volume(bench.host, DATA)
+    bench.driver.delete_domain(bench.host, VM)
+    assert set(bench.simulator.hosts[bench.host.address].volumes) == {DATA}
+    bench.driver.delete_volume(bench.host, DATA)
+    assert bench.simulator.hosts[bench.host.address].volumes == {}
+
+
+def test_a_machine_is_configured_through_its_host(bench: Bench) -> None:
+    agent = bench.driver.machine(bench.machine()) if bench.simulator.machines else None
+    assert agent is None
+    bench.driver.put_domain(bench.host, bench.router())
+    agent = bench.driver.machine(bench.machine())
+    assert agent.health().applied is None
+    assert agent.put_state(_document(1)).result == "applied"
+    assert agent.put_state(_document(1)).result == "unchanged"
+    assert agent.health().applied == 1
+    with pytest.raises(AgentConflict, match="other content"):
+        agent.put_state(_document(1, hostname="other"))
+    assert agent.read("storage/templates", list[TemplateStatus]) == []
+    with pytest.raises(AgentNotFound, match="nonsense"):
+        agent.read("nonsense", list[str])
+
+
+def test_a_refusal_carries_every_problem(bench: Bench) -> None:
+    bench.driver.put_domain(bench.host, bench.router())
+    agent = bench.driver.machine(bench.machine())
+    with pytest.raises(AgentRefused) as refused:
+        agent.put_state(_document(2, machine=VM, mac="02:00:00:00:00:99"))
+    assert [problem.path for problem in refused.value.problems] == ["machine", "interfaces.nics[0].mac"]
+    assert "machine: this is " in str(refused.value)
+
+
+def test_an_ill_machine_is_an_answer(bench: Bench) -> None:
+    bench.driver.put_domain(bench.host, bench.router())
+    bench.simulator.machines[ROUTER].is_healthy = False
+    health = bench.driver.machine(bench.machine()).health()
+    assert (health.healthy, health.message) == (False, "told to be ill")
+
+
+def test_nobody_home(bench: Bench) -> None:
+    with pytest.raises(AgentUnreachable):
+        bench.driver.machine(bench.machine()).health()
+    gone = msgspec.structs.replace(bench.host, address="127.0.0.9", port=1)
+    if isinstance(bench.driver, KvmDriver):
+        with pytest.raises(AgentUnreachable, match="GET /v1/info"):
+            bench.driver.info(gone)
+
+
+def test_another_machine_at_the_same_address_is_not_believed(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "pki")
+    simulator = Simulator()
+    server = SimulatedHostServer(authority, HOST, simulator, tmp_path)
+    driver = KvmDriver(Credentials(authority.server_ca, authority.management_file))
+    bench = Bench(driver, server.endpoint, simulator, authority)
+    driver.put_domain(bench.host, bench.router())
+    with pytest.raises(AgentUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
+        driver.machine(bench.machine(vm_name(VM))).health()
+    wrong = msgspec.structs.replace(bench.host, server_name=vm_name(VM))
+    with pytest.raises(AgentUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
+        driver.info(wrong)
+    server.close()

@@ -1,0 +1,389 @@
+"""The storage VM between a web server on the "internet" and a host, its data disk a real file system."""
+
+import contextlib
+import hashlib
+import random
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+
+from systemvm.services.storage import SERVICE
+from systemvm.services.storage.reads import read_capacity, read_templates
+from systemvm.spec.appliances import ImageFormat, Storage, TemplateSource
+from systemvm.spec.network import Interfaces, Nic
+from systemvm.spec.state import State
+from systemvm.spec.ticket import TicketPurpose
+from systemvm.spec.types import Purpose, Role
+from tests.netns.putting import Installed, install
+from tests.netns.topology import Machine, Topology, eventually
+from tests.pki import Authority
+from tests.tickets import Signer
+from tests.web import WebServer
+
+pytestmark = pytest.mark.netns
+
+# A public address, as downloads require; it exists only between these namespaces.
+WEB, PRIVATE_WEB, ADDRESS, PORT = "9.9.9.9", "10.66.0.9", "10.9.0.1", 8444
+DISK_MIB = 64
+DATA = "/var/lib/pileus/storage"
+
+
+@dataclass
+class Bench:
+    host: Machine
+    storage: Installed
+    web: WebServer
+    images: dict[str, bytes]
+    signer: Signer
+    server_ca: Authority
+    state: State
+    device: str
+    generation: int = field(default=1)
+
+    def put(self, *sources: TemplateSource, **changes: Any) -> State:
+        assert self.state.storage is not None
+        self.generation += 1
+        storage = msgspec.structs.replace(self.state.storage, templates=sources, **changes)
+        state = msgspec.structs.replace(self.state, generation=self.generation, storage=storage)
+        self.storage.put(state)
+        return state
+
+    def status(self, template: str) -> dict[str, Any]:
+        with self.storage.machine.entered():
+            listed = read_templates(self.storage.doors)
+        return next((row for row in listed if row["id"] == template), {"state": "unknown"})
+
+    def outcome(self, source: TemplateSource, **changes: Any) -> dict[str, Any]:
+        """Put a template alone; its final status."""
+        self.put(source, **changes)
+
+        def final() -> bool:
+            return self.status(source.id)["state"] in ("ready", "failed")
+
+        eventually(final, f"{source.url} is done", 30)
+        return self.status(source.id)
+
+    def files(self, folder: str) -> list[str]:
+        return sorted(self.storage.machine.run("ls", f"{DATA}/{folder}").stdout.split())
+
+    def get(self, template: str, token: str = "", **headers: str) -> httpx.Response:
+        """What a host gets."""
+        context = ssl.create_default_context(cadata=self.server_ca.pem)
+        with self.host.entered(), httpx.Client(verify=context) as client:
+            query = {"ticket": token} if token else {}
+            url = f"https://{ADDRESS}:{PORT}/v1/templates/{template}"
+            return client.get(
+                url, params=query, headers=headers, extensions={"sni_hostname": "storage.pileus.internal"}
+            )
+
+
+def source(
+    path: str, *, host: str = WEB, kind: ImageFormat = ImageFormat.qcow2, **more: Any
+) -> TemplateSource:
+    return TemplateSource(id=str(uuid4()), url=f"http://{host}{path}", format=kind, **more)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("images")
+
+    def qemu_img(*argv: str) -> None:
+        subprocess.run(["qemu-img", *argv], cwd=folder, check=True, capture_output=True)
+
+    (folder / "disk.raw").write_bytes(random.Random(7).randbytes(3 << 20) + bytes(1 << 20))  # noqa: S311
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", "disk.raw", "ok.qcow2")
+    qemu_img("create", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", "backing.qcow2", "4M")
+    qemu_img("create", "-f", "qcow2", "-o", "data_file=elsewhere.raw", "data.qcow2", "4M")
+    qemu_img("create", "-f", "vmdk", "vmdk.qcow2", "4M")
+    qemu_img("create", "-f", "qcow2", "huge.qcow2", "1T")
+    made = {path.name: path.read_bytes() for path in folder.iterdir()}
+    made["cut.qcow2"] = made["ok.qcow2"][:2000]
+    made["page.qcow2"] = b"<!DOCTYPE html><html>log in first</html>"
+    made["large.raw"] = bytes((DISK_MIB + 40) << 20)
+    return made
+
+
+@pytest.fixture(scope="module")
+def bench(images: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("s")
+    servers, signer = Authority("servers"), Signer()
+    with Topology() as topology, loop_device(folder / "disk.img") as device:
+        host, storage, web = (topology.machine(name) for name in ("host", "storage", "web"))
+        topology.wire(host, "eth0", storage, "eth1")
+        topology.wire(storage, "eth2", web, "eth0")
+        host.run("ip", "addr", "add", "10.9.0.2/24", "dev", "eth0")
+        storage.run("ip", "addr", "add", f"{ADDRESS}/24", "dev", "eth1")
+        for address in ("9.9.9.2/24", "10.66.0.2/24"):
+            storage.run("ip", "addr", "add", address, "dev", "eth2")
+        for address in (f"{WEB}/24", f"{PRIVATE_WEB}/24"):
+            web.run("ip", "addr", "add", address, "dev", "eth0")
+        give_names(storage, folder, {"images.example": WEB, "rebind.example": PRIVATE_WEB})
+        give_disk(storage, device)
+        with web.entered():
+            listener = socket.create_server(("0.0.0.0", 80))  # noqa: S104
+        server = WebServer(listener)
+        server.files |= images
+        state = state_of(servers, signer)
+        installed = install(SERVICE, storage)
+        installed.put(state)
+        eventually(lambda: not installed.unhealthy(state), "storage serves", 20)
+        yield Bench(host, installed, server, images, signer, servers, state, device)
+        installed.put(msgspec.structs.replace(state, storage=None))
+        storage.run("umount", DATA)
+        server.close()
+
+
+@contextlib.contextmanager
+def loop_device(path: Path) -> Iterator[str]:
+    with path.open("wb") as file:
+        file.truncate(DISK_MIB << 20)
+    made = subprocess.run(
+        ["losetup", "--find", "--show", str(path)], capture_output=True, text=True, check=True
+    )
+    device = made.stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def give_names(machine: Machine, folder: Path, names: dict[str, str]) -> None:
+    hosts = folder / "hosts"
+    hosts.write_text("".join(f"{address} {name}\n" for name, address in names.items()))
+    machine.run("mount", "--bind", str(hosts), "/etc/hosts")
+
+
+def give_disk(machine: Machine, device: str) -> None:
+    """A loop device that says it has the serial number of a data disk, as virtio disks say."""
+    machine.run("mount", "-t", "tmpfs", "block", "/sys/block")
+    name = Path(device).name
+    machine.run("mkdir", f"/sys/block/{name}")
+    machine.run("tee", f"/sys/block/{name}/serial", stdin="pileus-data\n")
+
+
+def state_of(servers: Authority, signer: Signer) -> State:
+    nic = Nic(mac="02:00:00:00:00:01", name="eth1", purpose=Purpose.management, addresses=(f"{ADDRESS}/24",))
+    server = servers.issue("storage.pileus.internal")
+    storage = Storage(
+        address=ADDRESS, certificate=server.certificate, key=server.key, ticket_key=signer.public
+    )
+    return State(
+        generation=1,
+        machine=str(uuid4()),
+        role=Role.storage,
+        hostname="s-1-vm",
+        interfaces=Interfaces(nics=(nic,)),
+        storage=storage,
+    )
+
+
+def test_a_template_is_downloaded_judged_kept_and_served(bench: Bench) -> None:
+    image = bench.images["ok.qcow2"]
+    digest = hashlib.sha512(image).hexdigest()
+    wanted = source("/redirect/3/ok.qcow2", host="images.example", checksum=f"sha512:{digest}")
+    status = bench.outcome(wanted)
+    assert status == {
+        "id": wanted.id,
+        "state": "ready",
+        "percent": 100,
+        "size": len(image),
+        "virtual_size": 4 << 20,
+        "sha256": hashlib.sha256(image).hexdigest(),
+        "error": "",
+    }
+    token = bench.signer.token(TicketPurpose.template, wanted.id)
+    answer = bench.get(wanted.id, token)
+    assert answer.status_code == 200
+    assert answer.content == image
+    part = bench.get(wanted.id, token, Range="bytes=1000-1999")
+    assert (part.status_code, part.content) == (206, image[1000:2000])
+    assert bench.get(wanted.id, Authorization=f"Bearer {token}").content == image
+    with bench.storage.machine.entered():
+        capacity = read_capacity(bench.storage.doors)
+        said = "\n".join(bench.storage.doors.daemons.logs("storage-server", 200))
+    assert (DISK_MIB // 2) << 20 < capacity["free"] < capacity["bytes"] <= DISK_MIB << 20
+    assert token.split(".")[1] not in said
+
+    bench.put()
+    eventually(lambda: bench.files("templates") == [], "an unlisted template is removed", 5)
+    assert bench.status(wanted.id) == {"state": "unknown"}
+    gone = bench.get(wanted.id, token)
+    assert gone.status_code == 404
+
+
+def test_only_a_good_ticket_for_this_template_opens_it(bench: Bench) -> None:
+    wanted = source("/ok.qcow2")
+    assert bench.outcome(wanted)["state"] == "ready"
+    template = TicketPurpose.template
+    assert bench.get(wanted.id).status_code == 400
+    refused = {
+        "ticket_expired": bench.signer.token(template, wanted.id, life=-5),
+        "ticket_signature_invalid": Signer().token(template, wanted.id),
+        "ticket_purpose_wrong": bench.signer.token(template, str(uuid4())),
+    }
+    for code, token in refused.items():
+        answer = bench.get(wanted.id, token)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, code)
+    console = bench.signer.token(TicketPurpose.console, wanted.id)
+    assert bench.get(wanted.id, console).json()["error"]["code"] == "ticket_purpose_wrong"
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "words"),
+    [
+        ("/ok.qcow2", {"checksum": "md5:" + "0" * 32}, "its md5 is"),
+        ("/backing.qcow2", {}, "names a backing file"),
+        ("/data.qcow2", {}, "keeps its data in another file"),
+        ("/vmdk.qcow2", {}, "it is a VMDK image"),
+        ("/disk.raw", {}, "declared as qcow2, but it is no qcow2 image"),
+        ("/ok.qcow2", {"kind": ImageFormat.raw}, "declared as raw, but it is a qcow2 image"),
+        ("/cut.qcow2", {}, "outside the file: it was cut"),
+        ("/page.qcow2", {}, "it is a web page"),
+        ("/huge.qcow2", {}, "its disk has 1099511627776 bytes"),
+        ("/ok.qcow2", {"max_bytes": 1 << 20}, "at most 1048576 are allowed"),
+        ("/absent.qcow2", {}, "answers 404"),
+        ("/redirect/6/ok.qcow2", {}, "redirects more than 5 times"),
+    ],
+)
+def test_what_is_not_right_fails_with_the_reason_and_leaves_nothing(
+    bench: Bench, path: str, more: dict[str, Any], words: str
+) -> None:
+    status = bench.outcome(source(path, **more))
+    assert status["state"] == "failed"
+    assert words in status["error"]
+    assert bench.files("partial") == []
+    assert bench.files("templates") == []
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "moved", "words"),
+    [
+        (PRIVATE_WEB, "/ok.qcow2", "", f"private address {PRIVATE_WEB}"),
+        ("rebind.example", "/ok.qcow2", "", f"private address {PRIVATE_WEB}"),
+        (WEB, "/to-private", f"http://{PRIVATE_WEB}/ok.qcow2", f"private address {PRIVATE_WEB}"),
+        (WEB, "/to-name", "http://rebind.example/ok.qcow2", f"private address {PRIVATE_WEB}"),
+        (WEB, "/to-agents", "http://169.254.0.1:8443/", "169.254.0.1, which is never downloaded from"),
+        (WEB, "/to-itself", "http://127.0.0.1:22/", "127.0.0.1, which is never downloaded from"),
+        (WEB, "/to-file", "file:///etc/passwd", "only http and https"),
+        ("absent.example", "/ok.qcow2", "", "absent.example does not resolve"),
+        ("0.0.0.0", "/ok.qcow2", "", "0.0.0.0, which is never downloaded from"),  # noqa: S104
+        ("2130706433", "/ok.qcow2", "", "127.0.0.1, which is never downloaded from"),
+    ],
+)
+def test_no_url_leads_where_downloads_may_not_go(
+    bench: Bench, host: str, path: str, moved: str, words: str
+) -> None:
+    if moved:
+        bench.web.moved[path] = moved
+    status = bench.outcome(source(path, host=host))
+    assert status["state"] == "failed"
+    assert words in status["error"]
+
+
+def test_the_operator_can_allow_a_private_network_but_never_the_control_network(bench: Bench) -> None:
+    wanted = source("/ok.qcow2", host="rebind.example")
+    assert bench.outcome(wanted, allowed_networks=("10.66.0.0/24",))["state"] == "ready"
+    bench.web.moved["/to-agents"] = "http://169.254.0.1:8443/"
+    status = bench.outcome(source("/to-agents"), allowed_networks=("0.0.0.0/0",))
+    assert "never downloaded from" in status["error"]
+
+
+def test_a_cut_download_goes_on_where_it_ended(bench: Bench) -> None:
+    image = bench.images["ok.qcow2"]
+    bench.web.cuts, bench.web.asked = 2, []
+    wanted = source("/cut/ok.qcow2", checksum=f"sha256:{hashlib.sha256(image).hexdigest()}")
+    assert bench.outcome(wanted)["state"] == "ready"
+    half = len(image) // 2
+    ranges = [asked for _, asked in bench.web.asked]
+    assert ranges == ["", f"bytes={half}-", f"bytes={half + (len(image) - half) // 2}-"]
+
+
+def test_a_download_that_is_always_cut_fails_in_the_end_and_leaves_nothing(bench: Bench) -> None:
+    bench.web.cuts = 99
+    status = bench.outcome(source("/cut/ok.qcow2"))
+    bench.web.cuts = 0
+    assert status["state"] == "failed"
+    assert "gave up after 5 attempts" in status["error"]
+    assert bench.files("partial") == []
+
+
+@pytest.mark.parametrize("path", ["/large.raw", "/endless"])
+def test_a_full_disk_fails_the_template_and_leaves_room_for_the_next(bench: Bench, path: str) -> None:
+    status = bench.outcome(source(path, kind=ImageFormat.raw))
+    assert status["state"] == "failed"
+    assert "No space left" in status["error"] or "bytes, " in status["error"], status
+    assert bench.files("partial") == []
+    assert bench.outcome(source("/ok.qcow2"))["state"] == "ready"
+
+
+def test_a_failed_template_is_tried_again_only_when_its_source_changes(bench: Bench) -> None:
+    wanted = source("/later.raw", kind=ImageFormat.raw)
+    assert bench.outcome(wanted)["state"] == "failed"
+    bench.web.files["later.raw"] = bytes(1 << 20)
+    bench.put(wanted, source("/ok.qcow2"))
+    time.sleep(1)
+    assert bench.status(wanted.id)["state"] == "failed"
+    changed = msgspec.structs.replace(wanted, max_bytes=2 << 20)
+    bench.put(changed)
+    eventually(lambda: bench.status(wanted.id)["state"] == "ready", "the changed source is tried", 15)
+
+
+def test_a_restart_of_the_process_goes_on_with_a_download(bench: Bench) -> None:
+    bench.web.files["long.raw"] = random.Random(3).randbytes(4 << 20)  # noqa: S311
+    wanted = source("/slow/long.raw", kind=ImageFormat.raw)
+    state = bench.put(wanted)
+    eventually(lambda: bench.status(wanted.id).get("percent", 0) > 20, "it is on its way", 10)
+    assert bench.status(wanted.id)["state"] == "downloading"
+    with bench.storage.machine.entered():
+        bench.storage.doors.daemons.stop("storage-transfer")
+    words = bench.storage.unhealthy(state)
+    assert [word.partition(";")[0] for word in words] == ["the transfer process does not run"]
+    bench.web.asked = []
+    assert bench.outcome(wanted)["state"] == "ready"
+    assert bench.web.asked[0][1].startswith("bytes=")
+
+
+def test_the_data_disk_is_formatted_once_and_never_again(bench: Bench) -> None:
+    wanted = source("/ok.qcow2")
+    assert bench.outcome(wanted)["state"] == "ready"
+    before = subprocess.run(
+        ["blkid", "--probe", "-s", "UUID", "-o", "value", bench.device], capture_output=True, check=True
+    ).stdout
+    bench.storage.put(msgspec.structs.replace(bench.state, storage=None))
+    bench.storage.machine.run("umount", DATA)
+    bench.put(wanted)
+    after = subprocess.run(
+        ["blkid", "--probe", "-s", "UUID", "-o", "value", bench.device], capture_output=True, check=True
+    ).stdout
+    assert before == after
+    assert bench.status(wanted.id)["state"] == "ready"
+    assert bench.files("templates") == [wanted.id]
+    token = bench.signer.token(TicketPurpose.template, wanted.id)
+    eventually(lambda: answers(bench, wanted.id, token), "it is served again", 10)
+
+
+def answers(bench: Bench, template: str, token: str) -> bool:
+    try:
+        return bench.get(template, token).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_server_has_no_rights(bench: Bench) -> None:
+    with bench.storage.machine.entered():
+        master = bench.storage.doors.daemons.pid("storage-server")
+    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    assert workers
+    for worker in workers:
+        status = Path(f"/proc/{worker}/status").read_text()
+        assert "Uid:\t65534\t65534\t65534\t65534" in status

@@ -1,0 +1,70 @@
+"""Certificate authorities for tests: real certificates, made in memory."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, both PEM."""
+
+    certificate: str
+    key: str
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """As files, for clients that want files."""
+        paths = folder / f"{name}.crt", folder / f"{name}.key"
+        paths[0].write_text(self.certificate)
+        paths[1].write_text(self.key)
+        return paths
+
+
+class Authority:
+    """A root that signs certificates for DNS names."""
+
+    def __init__(self, name: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = self._builder(self._name, self._key).add_extension(
+            x509.BasicConstraints(ca=True, path_length=0), critical=True
+        )
+        self._certificate = builder.sign(self._key, hashes.SHA256())
+        self.pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def issue(self, *names: str, expired: bool = False) -> Pair:
+        """A certificate for servers and clients with these DNS names."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        builder = (
+            self._builder(subject, key, expired)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
+            )
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        )
+        certificate = builder.sign(self._key, hashes.SHA256())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return Pair(certificate.public_bytes(serialization.Encoding.PEM).decode(), private.decode())
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, expired: bool = False
+    ) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=2))
+            .not_valid_after(now - timedelta(days=1) if expired else now + timedelta(days=1))
+        )

@@ -1,0 +1,235 @@
+"""Addresses, firewall, forwards and balancers: what is refused, in which words."""
+
+import pytest
+
+from mgmt.model.errors import CloudError, NoCapacity, ParameterError, PermissionDenied, RuleConflict
+from mgmt.store import tables
+from tests.unit.mgmt.api.commands.world import World
+
+pytestmark = pytest.mark.unit
+
+
+def test_network_takes_the_zone_default_and_its_own_range(world: World) -> None:
+    made = world.call(
+        "createNetwork", name="a", zoneid=world.ids["zone"], networkofferingid=world.ids["network_offering"]
+    )["network"]
+    assert (made["cidr"], made["gateway"], made["state"]) == ("10.1.1.0/24", "10.1.1.1", "Allocated")
+    assert {item["name"] for item in made["service"]} >= {"Dhcp", "Dns", "SourceNat", "Lb"}
+    own = world.call(
+        "createNetwork",
+        name="b",
+        zoneid=world.ids["zone"],
+        networkofferingid=world.ids["network_offering"],
+        gateway="192.168.7.1",
+        netmask="255.255.255.0",
+    )["network"]
+    assert own["cidr"] == "192.168.7.0/24"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "netmask", "words"),
+    [
+        ("192.168.7.1", None, "go together"),
+        ("8.8.8.8", "255.255.255.0", "private network"),
+        ("192.168.7.0", "255.255.255.0", "host address"),
+        ("192.168.7.1", "255.255.255.254", "between /16 and /29"),
+        ("not-an-address", "255.255.255.0", "IPv4 address"),
+    ],
+)
+def test_network_refuses_bad_addresses(world: World, gateway: str, netmask: str | None, words: str) -> None:
+    sent = {"gateway": gateway, **({"netmask": netmask} if netmask else {})}
+    with pytest.raises(ParameterError, match=words):
+        world.call(
+            "createNetwork",
+            name="a",
+            zoneid=world.ids["zone"],
+            networkofferingid=world.ids["network_offering"],
+            **sent,
+        )
+    assert world.call("listNetworks") == {}
+
+
+def test_firewall_rule_is_a_row_and_a_job(world: World) -> None:
+    world.network()
+    answer = world.call(
+        "createFirewallRule",
+        ipaddressid=world.ids["net-source"],
+        protocol="TCP",
+        startport=80,
+        cidrlist="10.0.0.0/8,192.0.2.7",
+    )
+    row = world.get(tables.FirewallRule, answer["id"])
+    assert (row.state, row.protocol, row.start_port, row.end_port) == ("Add", "tcp", 80, 80)
+    assert row.cidrs == ["10.0.0.0/8", "192.0.2.7/32"]
+    job = world.last_job()
+    assert (job.id, job.workflow) == (answer["jobid"], "apply_rule")
+    assert job.arguments == {"rule": "firewall", "rule_id": row.id}
+    listed = world.call("listFirewallRules", ipaddressid=world.ids["net-source"])["firewallrule"][0]
+    assert listed["cidrlist"] == "10.0.0.0/8,192.0.2.7/32"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"protocol": "sctp"}, "tcp, udp, icmp or all"),
+        ({"protocol": "tcp", "startport": 90, "endport": 80}, "not below startport"),
+        ({"protocol": "tcp", "startport": 70000}, "startport"),
+        ({"protocol": "tcp", "startport": 80, "icmptype": 8}, "do not go with"),
+        ({"protocol": "icmp", "startport": 80}, "do not go with"),
+        ({"protocol": "icmp", "icmpcode": 0}, "needs an icmptype"),
+        ({"protocol": "tcp", "startport": 80, "cidrlist": "10.0.0.1/8"}, "cidrlist"),
+    ],
+)
+def test_firewall_refuses_what_makes_no_sense(
+    world: World, parameters: dict[str, object], words: str
+) -> None:
+    world.network()
+    with pytest.raises(ParameterError, match=words):
+        world.call("createFirewallRule", ipaddressid=world.ids["net-source"], **parameters)
+    assert world.call("listFirewallRules") == {}
+
+
+def test_the_same_rule_twice_is_a_conflict(world: World) -> None:
+    world.network()
+    sent = {
+        "ipaddressid": world.ids["net-source"],
+        "protocol": "tcp",
+        "startport": 80,
+        "cidrlist": "0.0.0.0/0",
+    }
+    first = world.call("createFirewallRule", **sent)
+    with pytest.raises(RuleConflict, match=first["id"]):
+        world.call("createFirewallRule", **sent)
+
+
+def test_egress_sources_are_the_networks_own(world: World) -> None:
+    network = world.network()
+    with pytest.raises(ParameterError, match="a part of the network"):
+        world.call("createEgressFirewallRule", networkid=network.id, protocol="all", cidrlist="10.2.0.0/24")
+    answer = world.call(
+        "createEgressFirewallRule", networkid=network.id, protocol="all", cidrlist="10.1.1.0/25"
+    )
+    assert world.get(tables.EgressRule, answer["id"]).cidrs == ["10.1.1.0/25"]
+
+
+def forward(world: World, vm: tables.Vm, first: int, **more: object) -> dict[str, object]:
+    return world.call(
+        "createPortForwardingRule",
+        ipaddressid=world.ids["net-source"],
+        virtualmachineid=vm.id,
+        protocol="tcp",
+        publicport=first,
+        privateport=first,
+        **more,
+    )
+
+
+def test_forwards_and_balancers_do_not_share_ports(world: World) -> None:
+    vm = world.vm(world.network())
+    forward(world, vm, 100, publicendport=110, privateendport=110)
+    with pytest.raises(RuleConflict, match=r"Ports 105-105/tcp"):
+        forward(world, vm, 105)
+    with pytest.raises(RuleConflict, match=r"Ports 110-110/tcp"):
+        world.call(
+            "createLoadBalancerRule",
+            name="lb",
+            algorithm="roundrobin",
+            publicipid=world.ids["net-source"],
+            publicport=110,
+            privateport=80,
+        )
+    forward(world, vm, 111)
+
+
+def test_openfirewall_opens_the_very_ports(world: World) -> None:
+    vm = world.vm(world.network())
+    forward(world, vm, 80)
+    forward(world, vm, 443, openfirewall="false")
+    rules = world.call("listFirewallRules")["firewallrule"]
+    assert [(rule["startport"], rule["endport"]) for rule in rules] == [(80, 80)]
+
+
+def test_forward_ranges_have_the_same_length(world: World) -> None:
+    vm = world.vm(world.network())
+    with pytest.raises(ParameterError, match="11 public and 1 private ports"):
+        forward(world, vm, 100, publicendport=110)
+
+
+def test_forward_needs_a_nic_in_the_network(world: World) -> None:
+    world.network()
+    elsewhere = world.vm(world.network(name="other"), name="elsewhere", at=20)
+    with pytest.raises(ParameterError, match="has no NIC in the network"):
+        forward(world, elsewhere, 80)
+
+
+def test_static_nat_wants_an_address_of_its_own(world: World) -> None:
+    vm = world.vm(world.network())
+    with pytest.raises(ParameterError, match="source NAT"):
+        world.call("enableStaticNat", ipaddressid=world.ids["net-source"], virtualmachineid=vm.id)
+    assert world.call("enableStaticNat", ipaddressid=world.ids["net-extra"], virtualmachineid=vm.id) == {
+        "success": True
+    }
+    shown = world.call("listPublicIpAddresses", id=world.ids["net-extra"])["publicipaddress"][0]
+    assert (shown["isstaticnat"], shown["vmipaddress"]) == (True, "10.1.1.10")
+    other = world.vm(world.get(tables.Network, shown["associatednetworkid"]), name="other", at=11)
+    with pytest.raises(CloudError, match="another VM"):
+        world.call("enableStaticNat", ipaddressid=world.ids["net-extra"], virtualmachineid=other.id)
+
+
+def test_addresses_run_out_in_words(world: World) -> None:
+    network = world.network()
+    taken = [world.call("associateIpAddress", networkid=network.id)["id"] for _ in range(2)]
+    assert len(set(taken)) == 2
+    with pytest.raises(NoCapacity, match="no free public IP address"):
+        world.call("associateIpAddress", networkid=network.id)
+
+
+def test_source_nat_address_is_not_released(world: World) -> None:
+    world.network()
+    with pytest.raises(ParameterError, match="source NAT"):
+        world.call("disassociateIpAddress", id=world.ids["net-source"])
+
+
+def test_members_are_added_once_and_removed(world: World) -> None:
+    vm = world.vm(world.network())
+    rule = world.call(
+        "createLoadBalancerRule",
+        name="lb",
+        algorithm="roundrobin",
+        publicipid=world.ids["net-source"],
+        publicport=80,
+        privateport=80,
+    )["id"]
+    with pytest.raises(ParameterError, match="is not behind"):
+        world.call("removeFromLoadBalancerRule", id=rule, virtualmachineids=vm.id)
+    world.call("assignToLoadBalancerRule", id=rule, virtualmachineids=vm.id)
+    members = world.call("listLoadBalancerRuleInstances", id=rule)["loadbalancerruleinstance"]
+    assert [member["name"] for member in members] == ["web"]
+    with pytest.raises(ParameterError, match="already"):
+        world.call("assignToLoadBalancerRule", id=rule, virtualmachineids=vm.id)
+
+
+def test_bob_has_no_part_in_it(world: World) -> None:
+    vm = world.vm(world.network())
+    rule = forward(world, vm, 80)["id"]
+    for command, parameters in (
+        ("deletePortForwardingRule", {"id": rule}),
+        ("listPortForwardingRules", {"ipaddressid": world.ids["net-source"]}),
+        ("createFirewallRule", {"ipaddressid": world.ids["net-source"], "protocol": "all"}),
+        (
+            "restartNetwork",
+            {"id": vm.network_id or world.get(tables.PublicAddress, world.ids["net-source"]).network_id},
+        ),
+        ("stopVirtualMachine", {"id": vm.id}),
+        ("createConsoleEndpoint", {"virtualmachineid": vm.id}),
+        ("enableStaticNat", {"ipaddressid": world.ids["net-extra"], "virtualmachineid": vm.id}),
+    ):
+        with pytest.raises(PermissionDenied):
+            world.call(command, "bob", **parameters)
+    for command in (
+        "listVirtualMachines",
+        "listNetworks",
+        "listPublicIpAddresses",
+        "listPortForwardingRules",
+    ):
+        assert world.call(command, "bob", listall="true") == {}

@@ -1,0 +1,105 @@
+"""Tags and offerings."""
+
+import pytest
+
+from mgmt.api.testing import Api, Client
+
+pytestmark = pytest.mark.unit
+DNS = {"dns1": "9.9.9.9", "internaldns1": "9.9.9.9"}
+TAG = {"tags[0].key": "Colour", "tags[0].value": "red"}
+
+
+@pytest.fixture
+def zone(admin: Client) -> str:
+    return str(admin.get("createZone", name="z", networktype="Advanced", **DNS)["zone"]["id"])
+
+
+def test_tags_come_and_go(admin: Client, zone: str) -> None:
+    on = {"resourceids": zone, "resourcetype": "zone"}
+    job = admin.get("createTags", **on, **TAG)["jobid"]
+    assert admin.get("queryAsyncJobResult", jobid=job)["jobresult"] == {"success": True}
+    (tag,) = admin.get("listTags", resourcetype="Zone")["tag"]
+    assert (tag["key"], tag["value"], tag["resourceid"]) == ("Colour", "red", zone)
+    assert "on Zone" in admin("createTags", **on, **TAG).error
+    other = {"tags[0].key": "Colour", "tags[0].value": "blue"}
+    assert admin("deleteTags", **on, **other).status == 431
+    admin.get("deleteTags", **on, **TAG)
+    assert admin.get("listTags") == {}
+    admin.get("createTags", **on, **TAG)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"resourcetype": "Teapot"}, 431, "Invalid value Teapot for parameter resourcetype"),
+        ({"resourceids": "00000000-1111-2222-3333-444444444444"}, 431, "entity does not exist"),
+        ({"tags[0].key": None, "tags[0].value": None}, 431, "missing parameter tags"),
+        ({"tags[0].key": "k" * 256}, 431, "256 characters long"),
+    ],
+)
+def test_wrong_tags(admin: Client, zone: str, change: dict[str, str], status: int, words: str) -> None:
+    answer = admin("createTags", **{"resourceids": zone, "resourcetype": "Zone", **TAG, **change})
+    assert answer.status == status
+    assert words in answer.error
+    assert admin.get("listTags") == {}
+
+
+def test_what_is_not_yours_cannot_be_tagged(api: Api, zone: str) -> None:
+    answer = api.account("bob")("createTags", resourceids=zone, resourcetype="Zone", **TAG)
+    assert (answer.status, answer.body["cserrorcode"]) == (531, 4365)
+
+
+def test_offerings_of_system_vms_are_administrators_business(api: Api, admin: Client) -> None:
+    bob = api.account("bob")
+    assert {item["issystem"] for item in bob.get("listServiceOfferings")["serviceoffering"]} == {False}
+    assert bob("listServiceOfferings", issystem=True).status == 531
+    system = admin.get("listServiceOfferings", issystem=True)["serviceoffering"]
+    assert {item["systemvmtype"] for item in system} == {"domainrouter", "consoleproxy", "secondarystoragevm"}
+    assert admin("deleteServiceOffering", id=system[0]["id"]).status == 431
+
+
+def test_service_offerings(admin: Client) -> None:
+    made = admin.get("createServiceOffering", name="x", cpunumber=2, memory=256, rootdisksize=3)[
+        "serviceoffering"
+    ]
+    assert (made["cpunumber"], made["memory"], made["rootdisksize"]) == (2, 256, 3)
+    assert admin.get("listServiceOfferings", name="x")["serviceoffering"] == [made]
+    admin.get("updateServiceOffering", id=made["id"], name="y")
+    admin.get("deleteServiceOffering", id=made["id"])
+    assert admin.get("listServiceOfferings", name="y") == {}
+    for wrong in (
+        {"cpunumber": 0},
+        {"memory": 1},
+        {"storagetype": "shared"},
+        {"systemvmtype": "domainrouter"},
+    ):
+        wanted = {"name": "w", "cpunumber": 1, "memory": 128, **wrong}
+        assert admin("createServiceOffering", **wanted).status == 431, wrong
+
+
+def test_disk_offerings(admin: Client) -> None:
+    made = admin.get("createDiskOffering", name="x", disksize=7)["diskoffering"]
+    assert (made["disksize"], made["iscustomized"]) == (7, False)
+    for wrong in ({}, {"disksize": 1, "customized": True}, {"disksize": 0}):
+        assert admin("createDiskOffering", name="w", **wrong).status == 431, wrong
+    admin.get("deleteDiskOffering", id=made["id"])
+    assert admin.get("listDiskOfferings", name="x") == {}
+
+
+def test_network_offerings(api: Api, admin: Client) -> None:
+    wanted = {"name": "x", "guestiptype": "Isolated", "traffictype": "Guest", "supportedservices": "Dhcp,Dns"}
+    made = admin.get("createNetworkOffering", **wanted)["networkoffering"]
+    assert made["state"] == "Disabled"
+    assert [item["name"] for item in made["service"]] == ["Dhcp", "Dns"]
+    assert made["service"][0]["provider"] == [{"name": "VirtualRouter"}]
+    bob = api.account("bob")
+    assert bob.get("listNetworkOfferings", name="x") == {}
+    admin.get("updateNetworkOffering", id=made["id"], state="Enabled")
+    assert bob.get("listNetworkOfferings", name="x")["count"] == 1
+    assert admin.get("listNetworkOfferings", supportedservices="SourceNat")["count"] == 1
+    for wrong in ({"guestiptype": "Shared"}, {"supportedservices": "Vpn"}, {"traffictype": "Public"}):
+        assert admin("createNetworkOffering", **{**wanted, **wrong}).status == 431, wrong
+    default = admin.get("listNetworkOfferings", isdefault=True)["networkoffering"][0]
+    assert default["serviceofferingid"]
+    assert admin("deleteNetworkOffering", id=default["id"]).status == 431
+    admin.get("deleteNetworkOffering", id=made["id"])

@@ -1,0 +1,214 @@
+"""The loop on a simulated cloud: what died comes back, what changed is told, what is over goes."""
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from mgmt.agents.errors import AgentUnreachable
+from mgmt.model.states import TemplateState, VmState
+from mgmt.ops import names
+from mgmt.ops.documents import push_router, touch_router
+from mgmt.ops.templates import touch_storage
+from mgmt.reconcile.loop import FIRST_PAUSE, Reconciler
+from mgmt.store.tables import Event, Host, LoginSession, StoragePool, Template, Vm
+from systemvm.spec.appliances import TemplateState as Fetched
+from systemvm.spec.appliances import TemplateStatus
+from tests.unit.mgmt.small_cloud import SmallCloud
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def loop(bare_cloud: SmallCloud) -> Iterator[Reconciler]:
+    clock = bare_cloud.clock
+    loop = Reconciler(bare_cloud.runtime, monotonic=lambda: clock.now.timestamp())
+    yield loop
+    loop.stop()
+
+
+def turn(loop: Reconciler, times: int = 1) -> list[str]:
+    kinds = [action.kind.value for _ in range(times) for action in _turn(loop)]
+    return kinds
+
+
+def _turn(loop: Reconciler) -> list[object]:
+    actions: list[object] = list(loop.tick())
+    loop.wait_idle()
+    return actions
+
+
+def kinds(cloud: SmallCloud) -> dict[str, str]:
+    return {vm.kind: vm.state for vm in cloud.rows(Vm)}
+
+
+def test_a_zone_gets_its_system_vms(bare_cloud: SmallCloud, loop: Reconciler) -> None:
+    assert turn(loop) == ["make_system_vms"]
+    assert sorted(turn(loop)) == ["restart", "restart"]
+    assert kinds(bare_cloud) == {"storage": "Running", "console": "Running"}
+    assert turn(loop, 3) == []
+    assert [vm.reason for vm in bare_cloud.rows(Vm)] == ["", ""]
+
+
+def test_a_dead_router_comes_back_with_its_rules_and_the_reason(
+    bare_cloud: SmallCloud, loop: Reconciler
+) -> None:
+    turn(loop, 2)
+    network = bare_cloud.new_network()
+    vm = bare_cloud.new_vm(network)
+    bare_cloud.run(names.DEPLOY_VM, vm_id=vm.id)
+    router = bare_cloud.router(network)
+    before = bare_cloud.document(router.id)
+    bare_cloud.simulator.kill(router.id, "killed by signal 9")
+    assert turn(loop) == ["restart"]
+    again = bare_cloud.row(Vm, router.id)
+    assert (again.state, again.healthy) == (VmState.running, True)
+    assert again.reason == f"started again, because {router.name} crashed (killed by signal 9)"
+    assert bare_cloud.document(router.id).nftables == before.nftables
+    assert bare_cloud.document(router.id).interfaces == before.interfaces
+    with bare_cloud.runtime.database.reading() as session:
+        event = session.scalars(select(Event).where(Event.resource_id == router.id)).one()
+    assert event.description == (
+        f"starting {router.name} again, because {router.name} crashed (killed by signal 9)"
+    )
+
+
+def test_what_fails_is_tried_again_later_and_later(bare_cloud: SmallCloud, loop: Reconciler) -> None:
+    turn(loop, 2)
+    storage = next(vm for vm in bare_cloud.rows(Vm) if vm.kind == "storage")
+    bare_cloud.simulator.kill(storage.id)
+    silent = AgentUnreachable("agent", "no answer")
+    bare_cloud.simulator.faults.fail("put_domain", silent, times=3)
+    assert turn(loop) == ["restart"]
+    assert bare_cloud.row(Vm, storage.id).state != VmState.running
+    assert "no answer" in bare_cloud.row(Vm, storage.id).reason
+    assert turn(loop) == []
+    bare_cloud.clock.sleep(FIRST_PAUSE)
+    assert turn(loop) == ["restart"]
+    bare_cloud.clock.sleep(FIRST_PAUSE)
+    assert turn(loop) == []
+    bare_cloud.clock.sleep(FIRST_PAUSE)
+    turn(loop)
+    bare_cloud.clock.sleep(FIRST_PAUSE * 4)
+    turn(loop)
+    assert bare_cloud.row(Vm, storage.id).state == VmState.running
+
+
+def test_a_silent_agent_is_restarted(bare_cloud: SmallCloud, loop: Reconciler) -> None:
+    turn(loop, 2)
+    console = next(vm for vm in bare_cloud.rows(Vm) if vm.kind == "console")
+    bare_cloud.simulator.machines.pop(console.id)
+    assert "restart" in turn(loop, 40)
+    assert bare_cloud.row(Vm, console.id).healthy
+    assert "did not answer" in bare_cloud.row(Vm, console.id).reason
+
+
+def test_a_guest_that_powers_off_is_stopped_with_the_hosts_words(
+    bare_cloud: SmallCloud, loop: Reconciler
+) -> None:
+    turn(loop, 2)
+    vm = bare_cloud.new_vm(bare_cloud.new_network())
+    bare_cloud.run(names.DEPLOY_VM, vm_id=vm.id)
+    bare_cloud.simulator.kill(vm.id, "panicked")
+    assert turn(loop) == ["mark_stopped"]
+    row = bare_cloud.row(Vm, vm.id)
+    assert (row.state, row.reason) == (VmState.stopped, "VM web crashed (panicked)")
+    bare_cloud.run(names.START_VM, vm_id=vm.id)
+    assert bare_cloud.row(Vm, vm.id).state == VmState.running
+
+
+def test_documents_that_are_behind_are_pushed(bare_cloud: SmallCloud, loop: Reconciler) -> None:
+    turn(loop, 2)
+    network = bare_cloud.new_network()
+    bare_cloud.run(names.DEPLOY_VM, vm_id=bare_cloud.new_vm(network).id)
+    with bare_cloud.runtime.database.writing() as session:
+        wanted = touch_router(session, network.id)
+    assert turn(loop) == ["push"]
+    assert bare_cloud.document(bare_cloud.router(network).id).generation == wanted
+
+
+def test_templates_follow_the_storage_vm(bare_cloud: SmallCloud, loop: Reconciler) -> None:
+    turn(loop, 2)
+    storage = next(vm for vm in bare_cloud.rows(Vm) if vm.kind == "storage")
+    machine = bare_cloud.simulator.machines[storage.id]
+    machine.templates[bare_cloud.template_id] = TemplateStatus(
+        id=bare_cloud.template_id, state=Fetched.downloading, percent=42
+    )
+    with bare_cloud.runtime.database.writing() as session:
+        template = session.get_one(Template, bare_cloud.template_id)
+        template.state = TemplateState.downloading
+        touch_storage(session, bare_cloud.zone_id)
+    assert turn(loop) == ["push"]
+    document = bare_cloud.document(storage.id).storage
+    assert document.allowed_networks == ("172.31.240.1/32", "172.31.241.0/24")
+    turn(loop)
+    row = bare_cloud.row(Template, template.id)
+    assert (row.state, row.percent) == (TemplateState.downloading, 42)
+    machine.templates[template.id] = TemplateStatus(
+        id=template.id, state=Fetched.failed, error="HTTP 404 at the third redirect"
+    )
+    turn(loop)
+    row = bare_cloud.row(Template, template.id)
+    assert (row.state, row.reason) == (TemplateState.failed, "HTTP 404 at the third redirect")
+    turn(loop)
+    assert bare_cloud.document(storage.id).storage.allowed_networks == ("172.31.241.0/24",)
+
+
+def test_a_host_that_is_away_is_in_alert_and_its_vms_are_left_alone(
+    bare_cloud: SmallCloud, loop: Reconciler
+) -> None:
+    turn(loop, 2)
+    host = bare_cloud.simulator.hosts["172.31.240.1"]
+    host.is_down = True
+    assert turn(loop, 3) == []
+    assert bare_cloud.row(Host, bare_cloud.host_id).state == "Alert"
+    assert kinds(bare_cloud) == {"storage": "Running", "console": "Running"}
+    host.is_down = False
+    host.memory_mib, host.pools = 4096, {"primary": (500, 400)}
+    turn(loop, 6)
+    row = bare_cloud.row(Host, bare_cloud.host_id)
+    assert (row.state, row.memory_mib) == ("Up", 4096)
+    assert bare_cloud.row(StoragePool, bare_cloud.pool_id).used == 100
+
+
+def test_old_rows_go(bare_cloud: SmallCloud, loop: Reconciler) -> None:
+    turn(loop, 2)
+    vm = bare_cloud.new_vm(bare_cloud.new_network())
+    bare_cloud.run(names.DEPLOY_VM, vm_id=vm.id)
+    bare_cloud.run(names.DESTROY_VM, vm_id=vm.id)
+    bare_cloud.add(
+        LoginSession(id_hash="x", key_hash="y", user_id=bare_cloud.user_id, expires=bare_cloud.clock.now)
+    )
+    with bare_cloud.runtime.database.writing() as session:
+        session.get_one(Vm, vm.id).created = bare_cloud.clock.now
+    bare_cloud.clock.now += timedelta(hours=23)
+    turn(loop, 6)
+    assert bare_cloud.row(Vm, vm.id).removed is None
+    with bare_cloud.runtime.database.reading() as session:
+        assert session.scalars(select(LoginSession)).all() == []
+    bare_cloud.clock.now += timedelta(hours=2)
+    turn(loop, 6)
+    assert bare_cloud.row(Vm, vm.id).removed is not None
+
+
+def test_a_rule_waits_for_its_dead_router_to_come_back(bare_cloud: SmallCloud, loop: Reconciler) -> None:
+    turn(loop, 2)
+    network = bare_cloud.new_network()
+    bare_cloud.run(names.DEPLOY_VM, vm_id=bare_cloud.new_vm(network).id)
+    router = bare_cloud.router(network)
+    bare_cloud.simulator.kill(router.id)
+
+    def sleep(seconds: float) -> None:
+        loop.tick()
+        threading.Event().wait(0.05)
+
+    slow = dataclasses.replace(bare_cloud.runtime, sleep=sleep)
+    with slow.database.writing() as session:
+        wanted = touch_router(session, network.id)
+    push_router(slow, network.id, wanted)
+    loop.wait_idle()
+    assert bare_cloud.row(Vm, router.id).state == VmState.running
+    assert bare_cloud.document(router.id).generation >= wanted

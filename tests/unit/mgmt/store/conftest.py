@@ -1,0 +1,17 @@
+"""A database per test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mgmt.store.database import Database
+from mgmt.store.migrate import upgrade
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path / 'mgmt.db'}")
+    upgrade(opened)
+    yield opened
+    opened.close()
