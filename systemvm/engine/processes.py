@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections import deque
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,13 @@ def _describe(daemon: Daemon) -> dict[str, Any]:
     """As it reads back from JSON, so that descriptions compare."""
     described: dict[str, Any] = json.loads(json.dumps(asdict(daemon)))
     return described
+
+
+def collect(killed: Collection[int]) -> None:
+    """Wait for those of the processes `killed` that this very process started; they leave no zombie."""
+    for pid in killed:
+        if child := _children.pop(pid, None):
+            child.wait()
 
 
 def _reap(pid: int) -> None:

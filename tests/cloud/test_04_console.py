@@ -1,9 +1,9 @@
 """The guest's screen in a browser: a typed key changes it, a ticket works once."""
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.chromium import running_chromium
 from tests.cloud.cloud import Cloud, http_status
 from tests.cloud.tenant import Tenant
 from tests.netns.topology import eventually
@@ -41,8 +41,7 @@ def picture(page: Page) -> bytes:
 def test_screen_is_seen_and_typed_at(cloud: Cloud, tenant: Tenant) -> None:
     endpoint = cloud.api.createConsoleEndpoint(virtualmachineid=tenant.vms["web1"]["id"])["consoleendpoint"]
     assert endpoint["success"] is True
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with running_chromium() as browser:
         page = open_console(browser, endpoint["url"])
         page.wait_for_selector("canvas", timeout=60_000)
         eventually(lambda: colours(page) > 1, "the guest's screen is not black", 60)
@@ -52,7 +51,6 @@ def test_screen_is_seen_and_typed_at(cloud: Cloud, tenant: Tenant) -> None:
         eventually(lambda: picture(page) != before, "typed keys show on the screen", 30)
         again = open_console(browser, endpoint["url"])
         eventually(lambda: "used" in again.inner_text("body").lower(), "a ticket works once", 30)
-        browser.close()
 
 
 def test_only_a_running_vm_has_a_console(cloud: Cloud, tenant: Tenant) -> None:

@@ -25,6 +25,8 @@ from types import TracebackType
 from typing import TypeVar
 from uuid import uuid4
 
+from systemvm.engine.processes import collect
+
 PRIVATE_FOLDERS = ("/etc/pileus", "/var/lib/pileus", "/run/pileus")
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000  # linux/sched.h
 
@@ -109,9 +111,11 @@ class Machine:
 
     def close(self) -> None:
         """End everything in the machine, and the machine."""
-        for pid in {*self.pids(), self.pid}:
+        ended = {*self.pids(), self.pid}
+        for pid in ended:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        collect(ended)
         for started in self._started:
             started.communicate()
         self._keeper.wait()
