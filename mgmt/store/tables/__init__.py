@@ -1,14 +1,28 @@
 """Tables, one module per area; importing this package registers all of them."""
 
 from mgmt.store.tables.base import Base
-from mgmt.store.tables.compute import Nic, SshKeyPair, Vm
-from mgmt.store.tables.identity import Account, Domain, LoginSession, User
+from mgmt.store.tables.compute import (
+    AffinityGroup,
+    AffinityMember,
+    InstanceGroup,
+    Nic,
+    NicAddress,
+    SshKeyPair,
+    UserData,
+    Vm,
+    VmSnapshot,
+)
+from mgmt.store.tables.identity import Account, Domain, LoginSession, Role, RolePermission, User
 from mgmt.store.tables.infra import (
     Cluster,
+    Dedication,
     Host,
     ImageStore,
+    ManagementServer,
     PhysicalNetwork,
     Pod,
+    Region,
+    ServiceProvider,
     StoragePool,
     TrafficType,
     VlanRange,
@@ -24,15 +38,41 @@ from mgmt.store.tables.network import (
     PublicAddress,
 )
 from mgmt.store.tables.offerings import DiskOffering, NetworkOffering, ServiceOffering
-from mgmt.store.tables.operations import Event, Job, Setting, Tag
-from mgmt.store.tables.storage import Template, Volume
+from mgmt.store.tables.operations import (
+    Alert,
+    Annotation,
+    ConfigurationValue,
+    Detail,
+    Event,
+    Job,
+    Setting,
+    Tag,
+)
+from mgmt.store.tables.storage import Snapshot, SnapshotPolicy, Template, TemplatePermission, Volume
+from mgmt.store.tables.tenancy import (
+    Project,
+    ProjectInvitation,
+    ProjectMember,
+    ProjectRole,
+    ProjectRolePermission,
+    ResourceCount,
+    ResourceLimit,
+)
+from mgmt.store.tables.usage import NetworkBytes, UsageRecord, UsageSpan
 
 __all__ = [
     "Account",
+    "AffinityGroup",
+    "AffinityMember",
+    "Alert",
+    "Annotation",
     "BalancerMember",
     "BalancerRule",
     "Base",
     "Cluster",
+    "ConfigurationValue",
+    "Dedication",
+    "Detail",
     "DiskOffering",
     "Domain",
     "EgressRule",
@@ -40,25 +80,47 @@ __all__ = [
     "FirewallRule",
     "Host",
     "ImageStore",
+    "InstanceGroup",
     "Job",
     "LoginSession",
+    "ManagementServer",
     "Network",
+    "NetworkBytes",
     "NetworkOffering",
     "Nic",
+    "NicAddress",
     "PhysicalNetwork",
     "Pod",
     "PortForwardingRule",
+    "Project",
+    "ProjectInvitation",
+    "ProjectMember",
+    "ProjectRole",
+    "ProjectRolePermission",
     "PublicAddress",
+    "Region",
+    "ResourceCount",
+    "ResourceLimit",
+    "Role",
+    "RolePermission",
     "ServiceOffering",
+    "ServiceProvider",
     "Setting",
+    "Snapshot",
+    "SnapshotPolicy",
     "SshKeyPair",
     "StoragePool",
     "Tag",
     "Template",
+    "TemplatePermission",
     "TrafficType",
+    "UsageRecord",
+    "UsageSpan",
     "User",
+    "UserData",
     "VlanRange",
     "Vm",
+    "VmSnapshot",
     "Volume",
     "Zone",
 ]

@@ -1,4 +1,4 @@
-"""VMs (tenants' and system), their NICs, SSH key pairs."""
+"""VMs (tenants' and system), their NICs, and what they are deployed with: SSH keys, user data, groups."""
 
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ class Vm(Owned, Base, kw_only=True):
 
     `user_data` is base64 text; `password` is sealed and `password_id` changes with every new one.
     `generation` counts the documents compiled for a system VM, `applied` the last one it accepted;
+    `cpus`, `cpu_speed` (MHz) and `memory` (MiB) are set where the offering leaves them to the user.
     `reason` says in one sentence why the VM is in its state.
     """
 
@@ -40,6 +41,14 @@ class Vm(Owned, Base, kw_only=True):
     healthy: Mapped[bool] = mapped_column(default=False)
     linklocal_address: Mapped[str | None] = mapped_column(default=None)
     management_address: Mapped[str | None] = mapped_column(default=None)
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("instance_group.id"), index=True, default=None)
+    iso_id: Mapped[str | None] = mapped_column(ForeignKey("template.id"), index=True, default=None)
+    os_type: Mapped[str | None] = mapped_column(default=None)
+    cpus: Mapped[int | None] = mapped_column(default=None)
+    cpu_speed: Mapped[int | None] = mapped_column(default=None)
+    memory: Mapped[int | None] = mapped_column(default=None)
+    delete_protection: Mapped[bool] = mapped_column(default=False)
+    user_data_id: Mapped[str | None] = mapped_column(ForeignKey("user_data.id"), index=True, default=None)
     user_data: Mapped[str] = mapped_column(default="", repr=False)
     key_names: Mapped[list[str]] = mapped_column(default_factory=list)
     public_keys: Mapped[list[str]] = mapped_column(default_factory=list)
@@ -73,3 +82,63 @@ class SshKeyPair(Owned, Base, kw_only=True):
     name: Mapped[str] = mapped_column(String(255))
     fingerprint: Mapped[str] = mapped_column(String(47))
     public_key: Mapped[str]
+
+
+class NicAddress(Owned, Base, kw_only=True):
+    """A secondary address of a NIC."""
+
+    __tablename__ = "nic_address"
+    __table_args__ = (unique_live("network_id", "address"),)
+    nic_id: Mapped[str] = mapped_column(ForeignKey("nic.id"), index=True)
+    network_id: Mapped[str] = mapped_column(ForeignKey("network.id"), index=True)
+    address: Mapped[str] = mapped_column(String(15))
+
+
+class InstanceGroup(Owned, Base, kw_only=True):
+    """A name that VMs are shown under."""
+
+    __tablename__ = "instance_group"
+    __table_args__ = (unique_live("account_id", "name"),)
+    name: Mapped[str] = mapped_column(String(255))
+
+
+class AffinityGroup(Owned, Base, kw_only=True):
+    """VMs that belong on one host or on different ones, strictly or not; `type` is CloudStack's name."""
+
+    __tablename__ = "affinity_group"
+    __table_args__ = (unique_live("account_id", "name"),)
+    name: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str] = mapped_column(default="")
+    type: Mapped[str] = mapped_column(String(32))
+
+
+class AffinityMember(Base, kw_only=True):
+    """A VM in an affinity group."""
+
+    __tablename__ = "affinity_member"
+    group_id: Mapped[str] = mapped_column(ForeignKey("affinity_group.id"), primary_key=True)
+    vm_id: Mapped[str] = mapped_column(ForeignKey("vm.id"), primary_key=True, index=True)
+
+
+class UserData(Owned, Base, kw_only=True):
+    """User data under a name, base64; `parameters` are the variables that a VM may set."""
+
+    __tablename__ = "user_data"
+    __table_args__ = (unique_live("account_id", "name"),)
+    name: Mapped[str] = mapped_column(String(255))
+    data: Mapped[str] = mapped_column(repr=False)
+    parameters: Mapped[list[str]] = mapped_column(default_factory=list)
+
+
+class VmSnapshot(Owned, Base, kw_only=True):
+    """All disks of a VM at one moment, and its memory if `kind` is `DiskAndMemory`."""
+
+    __tablename__ = "vm_snapshot"
+    vm_id: Mapped[str] = mapped_column(ForeignKey("vm.id"), index=True)
+    name: Mapped[str] = mapped_column(String(255))
+    display_name: Mapped[str] = mapped_column(default="")
+    description: Mapped[str] = mapped_column(default="")
+    kind: Mapped[str] = mapped_column(String(16), default="Disk")
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("vm_snapshot.id"), default=None)
+    is_current: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[str] = mapped_column(String(16), default="Creating")

@@ -1,4 +1,4 @@
-"""Domains, accounts, users and their sessions."""
+"""Domains, accounts, users, their sessions, and the roles that say which commands they may call."""
 
 from datetime import datetime
 
@@ -29,10 +29,12 @@ class Account(Identified, Base, kw_only=True):
     domain_id: Mapped[str] = mapped_column(ForeignKey("domain.id"), index=True)
     type: Mapped[int] = mapped_column(default=AccountType.user)
     state: Mapped[str] = mapped_column(default="enabled")
+    role_id: Mapped[str | None] = mapped_column(ForeignKey("role.id"), index=True, default=None)
 
 
 class User(Identified, Base, kw_only=True):
-    """Somebody who logs in. `password` is an argon2 hash; `secret_key` is sealed (see mgmt.store.sealing)."""
+    """Somebody who logs in. `password` is an argon2 hash; `secret_key` and `totp_secret` are sealed (see
+    mgmt.store.sealing). `totp_step` is the time step of the last code used, which is not taken again."""
 
     __tablename__ = "user"
     account_id: Mapped[str] = mapped_column(ForeignKey("account.id"), index=True)
@@ -45,6 +47,9 @@ class User(Identified, Base, kw_only=True):
     state: Mapped[str] = mapped_column(default="enabled")
     api_key: Mapped[str | None] = mapped_column(String(128), unique=True, default=None)
     secret_key: Mapped[str | None] = mapped_column(default=None, repr=False)
+    totp_secret: Mapped[str | None] = mapped_column(default=None, repr=False)
+    totp_enabled: Mapped[bool] = mapped_column(default=False)
+    totp_step: Mapped[int] = mapped_column(default=0)
 
 
 class LoginSession(Base, kw_only=True):
@@ -55,3 +60,28 @@ class LoginSession(Base, kw_only=True):
     key_hash: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(ForeignKey("user.id"), index=True)
     expires: Mapped[datetime] = mapped_column(index=True)
+    needs_code: Mapped[bool] = mapped_column(default=False)
+
+
+class Role(Identified, Base, kw_only=True):
+    """Which commands an account may call: `type` is the kind of account it is for, its permissions decide."""
+
+    __tablename__ = "role"
+    __table_args__ = (unique_live("name"),)
+    name: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str] = mapped_column(default="")
+    type: Mapped[str] = mapped_column(String(16))
+    is_default: Mapped[bool] = mapped_column(default=False)
+    is_public: Mapped[bool] = mapped_column(default=True)
+
+
+class RolePermission(Identified, Base, kw_only=True):
+    """Allow or deny commands that match `rule` (`listHosts`, `list*`, `*`); the first by `position` wins."""
+
+    __tablename__ = "role_permission"
+    __table_args__ = (unique_live("role_id", "rule"),)
+    role_id: Mapped[str] = mapped_column(ForeignKey("role.id"), index=True)
+    rule: Mapped[str] = mapped_column(String(255))
+    permission: Mapped[str] = mapped_column(String(5))
+    description: Mapped[str] = mapped_column(default="")
+    position: Mapped[int]

@@ -9,6 +9,15 @@ from mgmt.model.states import Allocation
 from mgmt.store.tables.base import Base, Identified, unique_live
 
 
+class Region(Base, kw_only=True):
+    """A region; its id is a number that the operator chose."""
+
+    __tablename__ = "region"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+    endpoint: Mapped[str]
+
+
 class Zone(Identified, Base, kw_only=True):
     """A data centre. `guest_cidr` is where isolated networks take their addresses by default."""
 
@@ -48,6 +57,8 @@ class Cluster(Identified, Base, kw_only=True):
     hypervisor: Mapped[str] = mapped_column(default="KVM")
     cluster_type: Mapped[str] = mapped_column(default="CloudManaged")
     allocation: Mapped[str] = mapped_column(default=Allocation.enabled)
+    cpu_overcommit: Mapped[float] = mapped_column(default=1.0)
+    memory_overcommit: Mapped[float] = mapped_column(default=1.0)
 
 
 class Host(Identified, Base, kw_only=True):
@@ -70,12 +81,16 @@ class Host(Identified, Base, kw_only=True):
     version: Mapped[str] = mapped_column(default="")
     state: Mapped[str] = mapped_column(default="Connecting")
     resource_state: Mapped[str] = mapped_column(default="Enabled")
+    tags: Mapped[list[str]] = mapped_column(default_factory=list)
     last_seen: Mapped[datetime | None] = mapped_column(default=None)
     generation: Mapped[int] = mapped_column(default=0)
 
 
 class StoragePool(Identified, Base, kw_only=True):
-    """Primary storage: a directory on one host (`scope` HOST). Sizes in bytes."""
+    """Primary storage: a directory on one host (`scope` HOST), or one that a cluster or a zone shares.
+
+    Sizes in bytes.
+    """
 
     __tablename__ = "storage_pool"
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
@@ -86,6 +101,8 @@ class StoragePool(Identified, Base, kw_only=True):
     path: Mapped[str]
     type: Mapped[str] = mapped_column(default="Filesystem")
     scope: Mapped[str] = mapped_column(default="HOST")
+    driver: Mapped[str] = mapped_column(default="directory")
+    tags: Mapped[list[str]] = mapped_column(default_factory=list)
     capacity: Mapped[int] = mapped_column(BigInteger, default=0)
     used: Mapped[int] = mapped_column(BigInteger, default=0)
     state: Mapped[str] = mapped_column(default="Up")
@@ -135,3 +152,37 @@ class VlanRange(Identified, Base, kw_only=True):
     netmask: Mapped[str]
     start_ip: Mapped[str]
     end_ip: Mapped[str]
+    account_id: Mapped[str | None] = mapped_column(ForeignKey("account.id"), index=True, default=None)
+    domain_id: Mapped[str | None] = mapped_column(ForeignKey("domain.id"), index=True, default=None)
+
+
+class ServiceProvider(Identified, Base, kw_only=True):
+    """A provider of network services on a physical network, as `VirtualRouter`."""
+
+    __tablename__ = "service_provider"
+    __table_args__ = (unique_live("physical_network_id", "name"),)
+    physical_network_id: Mapped[str] = mapped_column(ForeignKey("physical_network.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16), default="Enabled")
+
+
+class Dedication(Identified, Base, kw_only=True):
+    """A zone, pod, cluster or host that serves one domain, or one account of it, alone."""
+
+    __tablename__ = "dedication"
+    __table_args__ = (unique_live("resource_id"),)
+    resource_type: Mapped[str] = mapped_column(String(8))
+    resource_id: Mapped[str] = mapped_column(String(36))
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domain.id"), index=True)
+    account_id: Mapped[str | None] = mapped_column(ForeignKey("account.id"), index=True, default=None)
+
+
+class ManagementServer(Identified, Base, kw_only=True):
+    """A management server that shares this database; `last_seen` is its heartbeat."""
+
+    __tablename__ = "management_server"
+    name: Mapped[str] = mapped_column(String(255))
+    version: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(16), default="Up")
+    started: Mapped[datetime]
+    last_seen: Mapped[datetime]

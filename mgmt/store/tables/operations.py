@@ -1,4 +1,4 @@
-"""Jobs, events, tags and settings."""
+"""Jobs, events, alerts, tags, notes, configuration."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mgmt.model.states import JobStatus
-from mgmt.store.tables.base import Base, Owned, unique_live
+from mgmt.store.tables.base import Base, Identified, Owned, unique_live
 
 
 class Job(Owned, Base, kw_only=True):
@@ -70,3 +70,49 @@ class Setting(Base, kw_only=True):
     __tablename__ = "setting"
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     value: Mapped[str] = mapped_column(repr=False)
+
+
+class ConfigurationValue(Base, kw_only=True):
+    """A configuration item that differs from its default (global), or from the scope above it."""
+
+    __tablename__ = "configuration_value"
+    scope: Mapped[str] = mapped_column(String(16), primary_key=True)
+    scope_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    value: Mapped[str] = mapped_column(repr=False)
+
+
+class Detail(Base, kw_only=True):
+    """A detail of a resource; `display` False hides it from ordinary users."""
+
+    __tablename__ = "detail"
+    resource_type: Mapped[str] = mapped_column(String(64), primary_key=True)
+    resource_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    value: Mapped[str]
+    display: Mapped[bool] = mapped_column(default=True)
+
+
+class Alert(Identified, Base, kw_only=True):
+    """Something an operator should know; `type` is CloudStack's number. `resolved` once it is over."""
+
+    __tablename__ = "alert"
+    type: Mapped[int] = mapped_column(index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    description: Mapped[str]
+    zone_id: Mapped[str | None] = mapped_column(ForeignKey("zone.id"), default=None)
+    subject_id: Mapped[str | None] = mapped_column(String(36), index=True, default=None)
+    count: Mapped[int] = mapped_column(default=1)
+    last_sent: Mapped[datetime]
+    resolved: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Annotation(Owned, Base, kw_only=True):
+    """A note on a resource; one with `admins_only` is not shown to the resource's owner."""
+
+    __tablename__ = "annotation"
+    entity_type: Mapped[str] = mapped_column(String(64))
+    entity_id: Mapped[str] = mapped_column(String(36), index=True)
+    text: Mapped[str]
+    user_id: Mapped[str] = mapped_column(ForeignKey("user.id"))
+    admins_only: Mapped[bool] = mapped_column(default=False)

@@ -1,15 +1,20 @@
-"""Volumes and templates. Sizes in bytes."""
+"""Volumes, snapshots, templates and ISOs. Sizes in bytes."""
+
+from datetime import datetime
 
 from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mgmt.model.states import TemplateState, VolumeKind, VolumeState
-from mgmt.store.tables.base import Base, Owned
+from mgmt.store.tables.base import Base, Owned, unique_live
 
 
 class Template(Owned, Base, kw_only=True):
-    """A template, kept by the zone's storage VM. `checksum` is `<algorithm>:<hex>` as the owner declared it,
-    `sha256` what the storage VM found; `reason` says why a download failed."""
+    """A template or ISO (`kind`), kept by the zone's storage VM.
+
+    `checksum` is `<algorithm>:<hex>` as the owner declared it, `sha256` what the storage VM found; `reason`
+    says why a download failed; `source_id` is the volume or snapshot it was made from.
+    """
 
     __tablename__ = "template"
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
@@ -31,6 +36,18 @@ class Template(Owned, Base, kw_only=True):
     virtual_size: Mapped[int] = mapped_column(BigInteger, default=0)
     sha256: Mapped[str] = mapped_column(default="")
     reason: Mapped[str] = mapped_column(default="")
+    kind: Mapped[str] = mapped_column(String(8), default="template", index=True)
+    bootable: Mapped[bool] = mapped_column(default=True)
+    source_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    details: Mapped[dict[str, str]] = mapped_column(default_factory=dict)
+
+
+class TemplatePermission(Base, kw_only=True):
+    """An account that may use a template it does not own."""
+
+    __tablename__ = "template_permission"
+    template_id: Mapped[str] = mapped_column(ForeignKey("template.id"), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("account.id"), primary_key=True, index=True)
 
 
 class Volume(Owned, Base, kw_only=True):
@@ -42,8 +59,41 @@ class Volume(Owned, Base, kw_only=True):
     vm_id: Mapped[str | None] = mapped_column(ForeignKey("vm.id"), index=True, default=None)
     offering_id: Mapped[str | None] = mapped_column(ForeignKey("disk_offering.id"), default=None)
     template_id: Mapped[str | None] = mapped_column(ForeignKey("template.id"), index=True, default=None)
+    snapshot_id: Mapped[str | None] = mapped_column(String(36), default=None)
     name: Mapped[str] = mapped_column(String(255))
     kind: Mapped[str] = mapped_column(default=VolumeKind.data)
     size: Mapped[int] = mapped_column(BigInteger)
     device: Mapped[int | None] = mapped_column(default=None)
     state: Mapped[str] = mapped_column(default=VolumeState.allocated)
+
+
+class Snapshot(Owned, Base, kw_only=True):
+    """A volume at one moment, kept by the zone's storage VM. `kind` is MANUAL, HOURLY … MONTHLY.
+
+    `size` is the volume's, `physical_size` what the snapshot takes; `reason` says why it failed.
+    """
+
+    __tablename__ = "snapshot"
+    zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
+    volume_id: Mapped[str] = mapped_column(ForeignKey("volume.id"), index=True)
+    policy_id: Mapped[str | None] = mapped_column(ForeignKey("snapshot_policy.id"), index=True, default=None)
+    name: Mapped[str] = mapped_column(String(255))
+    kind: Mapped[str] = mapped_column(String(8), default="MANUAL")
+    state: Mapped[str] = mapped_column(String(16), default="Allocated")
+    size: Mapped[int] = mapped_column(BigInteger, default=0)
+    physical_size: Mapped[int] = mapped_column(BigInteger, default=0)
+    sha256: Mapped[str] = mapped_column(default="")
+    reason: Mapped[str] = mapped_column(default="")
+
+
+class SnapshotPolicy(Owned, Base, kw_only=True):
+    """Snapshots by the clock: `interval` 0 (hourly) to 3, `schedule` as CloudStack writes it; keep `most`."""
+
+    __tablename__ = "snapshot_policy"
+    __table_args__ = (unique_live("volume_id", "interval"),)
+    volume_id: Mapped[str] = mapped_column(ForeignKey("volume.id"))
+    interval: Mapped[int]
+    schedule: Mapped[str] = mapped_column(String(32))
+    timezone: Mapped[str] = mapped_column(String(64), default="UTC")
+    most: Mapped[int]
+    next_run: Mapped[datetime] = mapped_column(index=True)

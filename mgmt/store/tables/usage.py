@@ -1,0 +1,52 @@
+"""What accounts used and for how long: spans as they happen, records for each finished day."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mgmt.store.tables.base import Base, Owned
+
+
+class UsageSpan(Owned, Base, kw_only=True):
+    """From when to when a resource was used (`ended` is empty while it is). `type` is CloudStack's number."""
+
+    __tablename__ = "usage_span"
+    __table_args__ = (Index("ix_usage_span_open", "resource_id", "type", "ended"),)
+    type: Mapped[int] = mapped_column(index=True)
+    zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"))
+    resource_id: Mapped[str] = mapped_column(String(36))
+    name: Mapped[str] = mapped_column(default="")
+    offering_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    template_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    size: Mapped[int] = mapped_column(BigInteger, default=0)
+    started: Mapped[datetime] = mapped_column(index=True)
+    ended: Mapped[datetime | None] = mapped_column(default=None, index=True)
+
+
+class NetworkBytes(Owned, Base, kw_only=True):
+    """Bytes of one public address, as its router counted them since the last reading."""
+
+    __tablename__ = "network_bytes"
+    network_id: Mapped[str] = mapped_column(ForeignKey("network.id"), index=True)
+    address_id: Mapped[str | None] = mapped_column(ForeignKey("public_address.id"), default=None)
+    sent: Mapped[int] = mapped_column(BigInteger)
+    received: Mapped[int] = mapped_column(BigInteger)
+
+
+class UsageRecord(Owned, Base, kw_only=True):
+    """Use of one resource within one period; `hours`, or bytes for network use, in `raw`."""
+
+    __tablename__ = "usage_record"
+    __table_args__ = (Index("ix_usage_record_period", "account_id", "start", "end"),)
+    type: Mapped[int] = mapped_column(index=True)
+    zone_id: Mapped[str | None] = mapped_column(ForeignKey("zone.id"), default=None)
+    resource_id: Mapped[str | None] = mapped_column(String(36), index=True, default=None)
+    name: Mapped[str] = mapped_column(default="")
+    description: Mapped[str] = mapped_column(default="")
+    offering_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    template_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    size: Mapped[int] = mapped_column(BigInteger, default=0)
+    raw: Mapped[float] = mapped_column(Float)
+    start: Mapped[datetime] = mapped_column(index=True)
+    end: Mapped[datetime]
