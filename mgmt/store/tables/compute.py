@@ -13,7 +13,7 @@ from mgmt.store.tables.base import Base, Owned, unique_live
 class Vm(Owned, Base, kw_only=True):
     """A VM of any kind. `desired_power` is what its owner wants, `state` what the host reports.
 
-    `user_data` is base64 text; `password` is sealed and `password_id` changes with every new one.
+    `user_data` is base64 text, `user_data_values` the variables that its owner set for it; `password` is sealed and `password_id` changes with every new one.
     `generation` counts the documents compiled for a system VM, `applied` the last one it accepted;
     `cpus`, `cpu_speed` (MHz) and `memory` (MiB) are set where the offering leaves them to the user.
     `reason` says in one sentence why the VM is in its state.
@@ -25,7 +25,6 @@ class Vm(Owned, Base, kw_only=True):
     name: Mapped[str] = mapped_column(String(63), index=True)
     display_name: Mapped[str] = mapped_column(default="")
     instance_name: Mapped[str] = mapped_column(String(63), unique=True)
-    group: Mapped[str | None] = mapped_column(default=None)
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
     host_id: Mapped[str | None] = mapped_column(ForeignKey("host.id"), index=True, default=None)
     last_host_id: Mapped[str | None] = mapped_column(ForeignKey("host.id"), default=None)
@@ -50,6 +49,7 @@ class Vm(Owned, Base, kw_only=True):
     delete_protection: Mapped[bool] = mapped_column(default=False)
     user_data_id: Mapped[str | None] = mapped_column(ForeignKey("user_data.id"), index=True, default=None)
     user_data: Mapped[str] = mapped_column(default="", repr=False)
+    user_data_values: Mapped[dict[str, str]] = mapped_column(default_factory=dict, repr=False)
     key_names: Mapped[list[str]] = mapped_column(default_factory=list)
     public_keys: Mapped[list[str]] = mapped_column(default_factory=list)
     password: Mapped[str | None] = mapped_column(default=None, repr=False)

@@ -34,7 +34,9 @@ class Account(Identified, Base, kw_only=True):
 
 class User(Identified, Base, kw_only=True):
     """Somebody who logs in. `password` is an argon2 hash; `secret_key` and `totp_secret` are sealed (see
-    mgmt.store.sealing). `totp_step` is the time step of the last code used, which is not taken again."""
+    mgmt.store.sealing). Codes are asked for once `totp_enabled`, that is after the first right one;
+    `totp_mandated` says that the user must set them up. `totp_step` is the time step of the last code used,
+    which is not taken again."""
 
     __tablename__ = "user"
     account_id: Mapped[str] = mapped_column(ForeignKey("account.id"), index=True)
@@ -49,6 +51,7 @@ class User(Identified, Base, kw_only=True):
     secret_key: Mapped[str | None] = mapped_column(default=None, repr=False)
     totp_secret: Mapped[str | None] = mapped_column(default=None, repr=False)
     totp_enabled: Mapped[bool] = mapped_column(default=False)
+    totp_mandated: Mapped[bool] = mapped_column(default=False)
     totp_step: Mapped[int] = mapped_column(default=0)
 
 

@@ -9,7 +9,11 @@ from mgmt.store.tables.base import Base, Identified
 
 
 class ServiceOffering(Identified, Base, kw_only=True):
-    """Size of a VM. `memory` in MiB, `cpu_speed` in MHz; `root_disk_bytes` 0 means the template's size."""
+    """Size of a VM. `memory` in MiB, `cpu_speed` in MHz; `root_disk_bytes` 0 means the template's size.
+
+    With `customized` the user says, at least `cpus` and `memory`, at most `max_cpus` and `max_memory`. Hosts
+    need all of `host_tags`.
+    """
 
     __tablename__ = "service_offering"
     name: Mapped[str] = mapped_column(String(255), index=True)
@@ -17,6 +21,10 @@ class ServiceOffering(Identified, Base, kw_only=True):
     cpus: Mapped[int]
     cpu_speed: Mapped[int] = mapped_column(default=500)
     memory: Mapped[int]
+    customized: Mapped[bool] = mapped_column(default=False)
+    max_cpus: Mapped[int | None] = mapped_column(default=None)
+    max_memory: Mapped[int | None] = mapped_column(default=None)
+    host_tags: Mapped[list[str]] = mapped_column(default_factory=list)
     root_disk_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     storage_type: Mapped[str] = mapped_column(default="local")
     system_vm_type: Mapped[str | None] = mapped_column(default=None)

@@ -153,6 +153,10 @@ def upgrade() -> None:
         sa.Column("cpus", sa.Integer(), nullable=False),
         sa.Column("cpu_speed", sa.Integer(), nullable=False),
         sa.Column("memory", sa.Integer(), nullable=False),
+        sa.Column("customized", sa.Boolean(), nullable=False),
+        sa.Column("max_cpus", sa.Integer(), nullable=True),
+        sa.Column("max_memory", sa.Integer(), nullable=True),
+        sa.Column("host_tags", sa.JSON(), nullable=False),
         sa.Column("root_disk_bytes", sa.BigInteger(), nullable=False),
         sa.Column("storage_type", sa.String(), nullable=False),
         sa.Column("system_vm_type", sa.String(), nullable=True),
@@ -732,6 +736,7 @@ def upgrade() -> None:
         sa.Column("secret_key", sa.String(), nullable=True),
         sa.Column("totp_secret", sa.String(), nullable=True),
         sa.Column("totp_enabled", sa.Boolean(), nullable=False),
+        sa.Column("totp_mandated", sa.Boolean(), nullable=False),
         sa.Column("totp_step", sa.Integer(), nullable=False),
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
@@ -880,6 +885,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("host", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_host_cluster_id"), ["cluster_id"], unique=False)
+        batch_op.create_index("ix_host_first_fit", ["zone_id", "created", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_host_pod_id"), ["pod_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_host_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_host_zone_id"), ["zone_id"], unique=False)
@@ -1097,7 +1103,6 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("instance_name", sa.String(length=63), nullable=False),
-        sa.Column("group", sa.String(), nullable=True),
         sa.Column("zone_id", sa.String(length=36), nullable=False),
         sa.Column("host_id", sa.String(length=36), nullable=True),
         sa.Column("last_host_id", sa.String(length=36), nullable=True),
@@ -1122,6 +1127,7 @@ def upgrade() -> None:
         sa.Column("delete_protection", sa.Boolean(), nullable=False),
         sa.Column("user_data_id", sa.String(length=36), nullable=True),
         sa.Column("user_data", sa.String(), nullable=False),
+        sa.Column("user_data_values", sa.JSON(), nullable=False),
         sa.Column("key_names", sa.JSON(), nullable=False),
         sa.Column("public_keys", sa.JSON(), nullable=False),
         sa.Column("password", sa.String(), nullable=True),
@@ -1784,6 +1790,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_host_zone_id"))
         batch_op.drop_index(batch_op.f("ix_host_removed"))
         batch_op.drop_index(batch_op.f("ix_host_pod_id"))
+        batch_op.drop_index("ix_host_first_fit")
         batch_op.drop_index(batch_op.f("ix_host_cluster_id"))
 
     op.drop_table("host")
