@@ -7,6 +7,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from appliance.cli.api.commands import api_command, shell_command
 from appliance.launcher.settings import Settings, read_settings
 from appliance.launcher.steps import StepFailed, run_steps
 from appliance.paths import Paths
@@ -26,18 +27,17 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--uplink", default=None, help="Let guests out through this interface, e.g. eth0.")
+@click.option("--uplink", default="", help="Let guests out through this interface, e.g. eth0; else not.")
 @click.option("--api-address", default=None, help="Address the API listens on; default 127.0.0.1.")
 @click.option("--api-port", type=click.IntRange(1, 65535), default=None, help="Default 8080.")
-def up(uplink: str | None, api_address: str | None, api_port: int | None) -> None:
+def up(uplink: str, api_address: str | None, api_port: int | None) -> None:
     """Bring up the cloud: images, services, a zone, system VMs, a first VM."""
     from appliance.launcher.summary import print_summary
     from appliance.launcher.up import bring_up
 
     paths = Paths.from_environment()
-    changes: dict[str, object] = {}
-    if uplink is not None:
-        changes["uplink"] = uplink
+    # Not remembered: a way out is open as long as somebody asks for it.
+    changes: dict[str, object] = {"uplink": uplink}
     if api_address is not None:
         changes["api_address"] = _address(api_address)
     if api_port is not None:
@@ -99,6 +99,8 @@ def status() -> None:
 
 
 main.add_command(image_group, "image")
+main.add_command(api_command)
+main.add_command(shell_command)
 
 
 def _settings(paths: Paths) -> Settings | None:

@@ -1,5 +1,9 @@
 """The life of a cloud by the stock client: server process, durable jobs, reconcile loop, simulated host."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -131,3 +135,32 @@ def test_every_job_left_events_and_none_is_pending(cloud: Cloud, web: dict[str, 
     eventually(lambda: statuses() == {1})
     kinds = {(event["type"], event["state"]) for event in cloud.api.listEvents(fetch_list=True)}
     assert {("VM.CREATE", "Scheduled"), ("VM.CREATE", "Completed")} <= kinds
+
+
+def terminal(cloud: Cloud, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    """`pileus` as a person with API keys runs it."""
+    keys = {"ENDPOINT": cloud.api.endpoint, "KEY": cloud.api.key, "SECRET": cloud.api.secret}
+    environment = {**os.environ, **{f"CLOUDSTACK_{name}": value for name, value in keys.items()}}
+    argv = [sys.executable, "-m", "appliance.cli.main", *words]
+    return subprocess.run(argv, env=environment, input=typed, capture_output=True, text=True, check=False)
+
+
+def test_the_command_line_waits_for_jobs_and_says_what_is_wrong(cloud: Cloud, web: dict[str, Any]) -> None:
+    stopped = terminal(cloud, "api", "stopVirtualMachine", f"id={web['id']}", "--output", "json")
+    assert json.loads(stopped.stdout)["virtualmachine"]["state"] == "Stopped", stopped.stderr
+    again = terminal(cloud, "api", "stopVirtualMachine", f"id={web['id']}")
+    assert again.returncode == 1
+    assert "Stopped" in again.stderr
+    assert "Traceback" not in again.stderr
+    assert "web" in terminal(cloud, "api", "listVirtualMachines", "state=Stopped").stdout
+    started = terminal(cloud, "api", "startVirtualMachine", f"id={web['id']}", "-o", "json", "--no-wait")
+    assert list(json.loads(started.stdout)) == ["jobid"]
+    eventually(lambda: state_of(cloud.api, web) == "Running")
+
+
+def test_the_shell_takes_one_command_after_the_other(cloud: Cloud, web: dict[str, Any]) -> None:
+    said = terminal(cloud, "shell", typed="listVirtualMachines name=web\nlistNothing\nhelp listZones\nexit\n")
+    assert web["id"] in said.stdout, said.stderr
+    assert "listNothing" in said.stderr
+    assert "listZones: " in said.stderr
+    assert said.returncode == 0

@@ -1,0 +1,69 @@
+"""The subcommands: `pileus api COMMAND key=value…` and `pileus shell`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from cs import CloudStack
+from rich.console import Console
+
+from appliance.cli.api.client import CallFailed, call, connect, follow, parse_parameters
+from appliance.cli.api.shell import known_commands, run_shell
+from appliance.cli.api.show import print_answer
+from appliance.launcher.client import credentials_file
+from appliance.paths import Paths
+
+OUTPUT = click.option(
+    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+)
+WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the job of an asynchronous command.")
+HISTORY = Path.home() / ".local/state/pileus/history"
+
+
+@click.command("api")
+@click.argument("command")
+@click.argument("parameters", metavar="[KEY=VALUE]…", nargs=-1)
+@OUTPUT
+@WAIT
+def api_command(command: str, parameters: tuple[str, ...], output: str, wait: bool) -> None:
+    """Call COMMAND of the API, as admin of this machine's cloud or as CLOUDSTACK_CONFIG says.
+
+    Example: pileus api listVirtualMachines state=Running
+    """
+    try:
+        cloud = connect(credentials_file(Paths.from_environment()))
+        perform(cloud, command, parse_parameters(parameters), output, wait)
+    except CallFailed as failure:
+        raise click.ClickException(str(failure)) from None
+
+
+@click.command("shell")
+@OUTPUT
+@WAIT
+def shell_command(output: str, wait: bool) -> None:
+    """Call commands one after the other; TAB completes commands and parameters."""
+    console = Console(stderr=True)
+    try:
+        cloud = connect(credentials_file(Paths.from_environment()))
+        known = known_commands(cloud)
+    except CallFailed as failure:
+        raise click.ClickException(str(failure)) from None
+    say: Callable[[str], None] = lambda words: console.print(words, markup=False, highlight=False)  # noqa: E731
+
+    def run(words: list[str]) -> None:
+        try:
+            perform(cloud, words[0], parse_parameters(words[1:]), output, wait)
+        except CallFailed as failure:
+            say(f"Error: {failure}")
+
+    run_shell(known, HISTORY, run, say)
+
+
+def perform(cloud: CloudStack, command: str, parameters: dict[str, str], output: str, wait: bool) -> None:
+    """One call, its job and the printed answer. Raises CallFailed."""
+    answer = call(cloud, command, parameters)
+    if wait and "jobid" in answer:
+        progress = Console(stderr=True)
+        with progress.status(f"{command}: started") as line:
+            answer = follow(cloud, answer["jobid"], lambda step: line.update(f"{command}: {step}"))
+    print_answer(answer, output, Console())

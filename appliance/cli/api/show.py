@@ -1,0 +1,62 @@
+"""Answers on a terminal: a table of what matters, or JSON as it came."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+FIRST = ("id", "name", "displayname", "username", "state", "status", "ipaddress", "zonename", "account")
+MOST_COLUMNS = 7
+
+
+def print_answer(answer: dict[str, Any], output: str, console: Console) -> None:
+    """Print an answer as `table` or `json`."""
+    if output == "json":
+        console.print_json(json.dumps(answer))
+        return
+    count, rows = unpack(answer)
+    if rows is None:
+        console.print("nothing found" if not answer else plain(answer), markup=False, highlight=False)
+    elif len(rows) == 1:
+        console.print(one(rows[0]))
+    else:
+        console.print(many(rows))
+        console.print(f"{len(rows)} of {count}" if count != len(rows) else f"{count} found", highlight=False)
+
+
+def unpack(answer: dict[str, Any]) -> tuple[int, list[dict[str, Any]] | None]:
+    """The total and the objects of an answer; None where it holds none."""
+    inner = [value for key, value in answer.items() if key != "count"]
+    if len(inner) != 1 or not isinstance(inner[0], list | dict):
+        return 0, None
+    rows = inner[0] if isinstance(inner[0], list) else [inner[0]]
+    if not all(isinstance(row, dict) for row in rows):
+        return 0, None
+    return int(answer.get("count", len(rows))), rows
+
+
+def one(row: dict[str, Any]) -> Table:
+    """One object: a line per field."""
+    table = Table(show_header=False, box=None)
+    for name, value in row.items():
+        table.add_row(name, plain(value))
+    return table
+
+
+def many(rows: list[dict[str, Any]]) -> Table:
+    """Many objects: a row each, the fields that tell them apart."""
+    names = [name for name in FIRST if any(name in row for row in rows)]
+    simple = (
+        name for name, value in rows[0].items() if name not in names and not isinstance(value, list | dict)
+    )
+    names = (names + list(simple))[:MOST_COLUMNS] if len(names) < 2 else names[:MOST_COLUMNS]
+    table = Table(*names, box=None)
+    for row in rows:
+        table.add_row(*(plain(row.get(name, "")) for name in names))
+    return table
+
+
+def plain(value: Any) -> str:
+    """A value in one line, nested ones as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
