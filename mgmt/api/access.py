@@ -19,7 +19,7 @@ from mgmt.store.tables.base import Identified
 Access = frozenset[AccountType]
 ROOT: Access = frozenset({AccountType.root_admin})
 ADMINS: Access = frozenset({AccountType.root_admin, AccountType.domain_admin})
-EVERYONE: Access = frozenset(AccountType)
+EVERYONE: Access = frozenset(AccountType) - {AccountType.project}
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from enum import IntEnum, StrEnum
 
 
 class AccountType(IntEnum):
-    """Kind of account (CloudStack's `accounttype`)."""
+    """Kind of account (CloudStack's `accounttype`). A `project` account owns a project's resources; it has
+    no users, so nobody logs in as it."""
 
     user = 0
     root_admin = 1
     domain_admin = 2
+    project = 5
 
 
 class Allocation(StrEnum):

@@ -97,7 +97,7 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
         if self.accounttype is None:
             text = "Unable to execute API command createaccount due to missing parameter accounttype"
             raise MissingParameter(text)
-        if self.accounttype not in set(AccountType):
+        if self.accounttype not in EVERYONE:
             raise wrong_value("accounttype", self.accounttype, "0 (user), 1 (root admin) or 2 (domain admin)")
         kind = AccountType(self.accounttype)
         if kind is AccountType.root_admin and not call.caller.is_root:

@@ -1,0 +1,189 @@
+"""Resource limits: counted for an account and every domain above it, in the transaction of the resource.
+
+Counts are locked before they are looked at, so two deploys at once never exceed a limit together: SQLite's
+writers come one by one anyway, PostgreSQL locks the rows, the account's first, then the domains from the
+nearest up to ROOT. A transaction that counts several resources hands them over together (`reserve_all`), or
+in the order of their numbers, so that all lock in one order and none waits for another in a circle.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, case, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from mgmt.model.errors import LimitReached
+from mgmt.model.resources import DEFAULT_LIMITS, UNLIMITED, OwnerKind, ResourceType, limit_item
+from mgmt.model.states import AccountType
+from mgmt.store.tables import Account, ConfigurationValue, Domain, ResourceCount, ResourceLimit
+
+Amounts = Mapping[ResourceType, int]
+GLOBAL = "global"
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Somebody whose resources are counted."""
+
+    id: str
+    kind: OwnerKind
+    name: str
+    is_unlimited: bool = False
+
+
+def reserve(session: Session, account: Account, kind: ResourceType, amount: int = 1) -> None:
+    """Count `amount` more for an account and its domains. Raises LimitReached; then nothing is counted."""
+    reserve_all(session, account, {kind: amount})
+
+
+def release(session: Session, account: Account, kind: ResourceType, amount: int = 1) -> None:
+    """Count `amount` less, never below nothing."""
+    release_all(session, account, {kind: amount})
+
+
+def reserve_all(session: Session, account: Account, amounts: Amounts) -> None:
+    """Count several resources at once, all or none. Raises LimitReached."""
+    wanted = {kind: amount for kind, amount in sorted(amounts.items()) if amount > 0}
+    if not wanted:
+        return
+    owners = _owners(session, account)
+    used = _lock(session, [owner.id for owner in owners], wanted)
+    if account.type != AccountType.root_admin:  # as in CloudStack, also towards the domains
+        _check(session, owners, wanted, used)
+    _add(session, used, wanted)
+
+
+def release_all(session: Session, account: Account, amounts: Amounts) -> None:
+    """Count several resources less at once."""
+    given = {kind: -amount for kind, amount in sorted(amounts.items()) if amount > 0}
+    if given:
+        _add(session, _lock(session, [owner.id for owner in _owners(session, account)], given), given)
+
+
+def count_all(session: Session, account: Account, amounts: Amounts) -> None:
+    """Count what is there already, whatever the limits say: sizes that are known only afterwards."""
+    owners = [owner.id for owner in _owners(session, account)]
+    changes = {kind: amount for kind, amount in sorted(amounts.items()) if amount}
+    if changes:
+        _add(session, _lock(session, owners, changes), changes)
+
+
+def default_limit(session: Session, kind: ResourceType, owner: OwnerKind) -> int:
+    """The limit of an owner without a limit of its own: the configuration's, else CloudStack's default."""
+    return default_limits(session, owner).get(kind, UNLIMITED)
+
+
+def default_limits(session: Session, owner: OwnerKind) -> dict[ResourceType, int]:
+    """The limits of an owner without limits of its own."""
+    names = {limit_item(kind, owner): kind for kind in DEFAULT_LIMITS[owner]}
+    query = select(ConfigurationValue.name, ConfigurationValue.value).where(
+        ConfigurationValue.name.in_(names), ConfigurationValue.scope.ilike(GLOBAL)
+    )
+    changed = {names[name]: int(value) for name, value in session.execute(query)}
+    return {**DEFAULT_LIMITS[owner], **changed}
+
+
+def limits_of(
+    session: Session, owners: Iterable[tuple[str, OwnerKind]]
+) -> dict[str, dict[ResourceType, int]]:
+    """The limits of many owners, own or default, by id; a fixed number of statements."""
+    wanted = dict(owners)
+    defaults = {kind: default_limits(session, kind) for kind in sorted(set(wanted.values()))}
+    found = {owner_id: dict(defaults[kind]) for owner_id, kind in wanted.items()}
+    query = select(ResourceLimit.owner_id, ResourceLimit.type, ResourceLimit.most)
+    for owner_id, kind, most in session.execute(query.where(ResourceLimit.owner_id.in_(wanted))):
+        found[owner_id][ResourceType(kind)] = most
+    return found
+
+
+def counts_of(session: Session, owner_ids: Iterable[str]) -> dict[str, dict[ResourceType, int]]:
+    """What many owners have, by id; one statement."""
+    found: dict[str, dict[ResourceType, int]] = {owner: dict.fromkeys(ResourceType, 0) for owner in owner_ids}
+    query = select(ResourceCount.owner_id, ResourceCount.type, ResourceCount.used)
+    for owner_id, kind, used in session.execute(query.where(ResourceCount.owner_id.in_(found))):
+        found[owner_id][ResourceType(kind)] = used
+    return found
+
+
+def owner_kind(account: Account) -> OwnerKind:
+    """Whether limits of accounts or of projects hold for an account."""
+    return OwnerKind.project if account.type == AccountType.project else OwnerKind.account
+
+
+def domain_chain(session: Session, domain_id: str) -> list[Domain]:
+    """A domain and all above it, the nearest first."""
+    names = session.get_one(Domain, domain_id).path.strip("/").split("/")
+    paths = ["/", *("/" + "/".join(names[:end]) + "/" for end in range(1, len(names) + 1) if names[0])]
+    rows = session.scalars(select(Domain).where(Domain.path.in_(paths), Domain.removed.is_(None)))
+    return sorted(rows, key=lambda row: -len(row.path))
+
+
+def _owners(session: Session, account: Account) -> list[_Owner]:
+    own = _Owner(account.id, owner_kind(account), account.name)
+    domains = domain_chain(session, account.domain_id)
+    return [
+        own,
+        *(
+            _Owner(row.id, OwnerKind.domain, ("ROOT" + row.path).rstrip("/"), row.path == "/")
+            for row in domains
+        ),
+    ]
+
+
+def _lock(session: Session, owner_ids: list[str], amounts: Amounts) -> dict[tuple[str, ResourceType], int]:
+    """What each owner has of each kind; nobody else changes it until this transaction ends."""
+    rank = case({owner_id: at for at, owner_id in enumerate(owner_ids)}, value=ResourceCount.owner_id)
+    query = (
+        select(ResourceCount.owner_id, ResourceCount.type, ResourceCount.used)
+        .where(ResourceCount.owner_id.in_(owner_ids), ResourceCount.type.in_(list(amounts)))
+        .order_by(rank, ResourceCount.type)
+        .with_for_update()
+    )
+    keys = [(owner_id, kind) for owner_id in owner_ids for kind in amounts]
+    while True:
+        found = {(owner, ResourceType(kind)): used for owner, kind, used in session.execute(query)}
+        missing = [key for key in keys if key not in found]
+        if not missing:
+            return found
+        _insert(session, missing)
+
+
+def _insert(session: Session, keys: list[tuple[str, ResourceType]]) -> None:
+    """Rows for first counts; another transaction may insert the same ones at the same moment."""
+    rows = [{"owner_id": owner_id, "type": int(kind), "used": 0} for owner_id, kind in keys]
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    statement: Any = (sqlite.insert if is_sqlite else postgresql.insert)(ResourceCount)
+    session.execute(statement.values(rows).on_conflict_do_nothing())
+
+
+def _check(
+    session: Session, owners: list[_Owner], wanted: Amounts, used: dict[tuple[str, ResourceType], int]
+) -> None:
+    limits = limits_of(session, [(owner.id, owner.kind) for owner in owners])
+    for owner in owners:
+        for kind, amount in wanted.items():
+            most = UNLIMITED if owner.is_unlimited else limits[owner.id].get(kind, UNLIMITED)
+            if most != UNLIMITED and used[owner.id, kind] + amount > most * kind.unit:
+                raise LimitReached(_sentence(owner, kind, most, used[owner.id, kind], amount))
+
+
+def _sentence(owner: _Owner, kind: ResourceType, most: int, used: int, asked: int) -> str:
+    unit = {ResourceType.memory: " MiB"}.get(kind, "" if kind.unit == 1 else " GiB")
+    return (
+        f"{owner.kind.capitalize()} {owner.name} may have {most}{unit} of resource {kind.name},"
+        f" has {used / kind.unit:.6g}{unit} and asks for {asked / kind.unit:.6g}{unit} more:"
+        " give some back, or ask an administrator for a higher limit (updateResourceLimit)"
+    )
+
+
+def _add(session: Session, used: dict[tuple[str, ResourceType], int], amounts: Amounts) -> None:
+    """Write the new counts; the rows are locked, so what was read is what is there."""
+    for kind, amount in amounts.items():
+        owners = [owner for owner, its_kind in used if its_kind is kind]
+        here = and_(ResourceCount.type == int(kind), ResourceCount.owner_id.in_(owners))
+        # Less than nothing would mean that a count was lost; then updateResourceCount corrects it.
+        total = ResourceCount.used + amount
+        statement = update(ResourceCount).where(here).values(used=case((total < 0, 0), else_=total))
+        session.execute(statement, execution_options={"synchronize_session": False})
