@@ -11,9 +11,9 @@ class MgmtConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     """What the management server must know before it can open its database.
 
     `public_url` is where clients reach the API from outside, if that is not the listening address;
-    `session_seconds` ends a session without calls; `trusted_proxies` is the number of proxies in front
-    whose X-Forwarded-* headers count. `strict_post` refuses every change by GET under a session, also
-    from clients that are no browsers (see `mgmt.api.sessions`).
+    `trusted_proxies` is the number of proxies in front whose X-Forwarded-* headers count. `strict_post`
+    refuses every change by GET under a session, also from clients that are no browsers (see
+    `mgmt.api.sessions`).
     """
 
     listen_address: str = "127.0.0.1"
@@ -22,7 +22,6 @@ class MgmtConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     key_file: Path
     pki_dir: Path
     public_url: str | None = None
-    session_seconds: int = 1800
     threads: int = 16
     trusted_proxies: int = 0
     strict_post: bool = False

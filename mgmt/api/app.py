@@ -81,7 +81,7 @@ def _login(context: Context, throttle: Throttle, attempt: Attempt, as_json: bool
         raise WrongMethod("login must be sent by POST, so that the password is in no log")
     credentials = read_credentials(attempt.flat, attempt.request.remote_addr or "")
     opened = log_in(context, throttle, credentials)
-    body = login_response(opened, context.config.session_seconds)
+    body = login_response(opened)
     response = respond("loginresponse", body, as_json=as_json, version=context.config.version)
     _set_cookies(response, opened, secure=attempt.request.is_secure)
     return response

@@ -19,7 +19,9 @@ from sqlalchemy.orm import Session
 from mgmt.api.access import Caller
 from mgmt.api.call import Context
 from mgmt.api.throttle import Throttle
+from mgmt.model.configuration import SESSION_MINUTES
 from mgmt.model.errors import LoginRefused, MissingParameter, Unauthorized
+from mgmt.store.configured import configured
 from mgmt.store.passwords import password_matches
 from mgmt.store.tables import Account, Domain, LoginSession, User
 
@@ -48,6 +50,7 @@ class OpenedSession:
     session_id: str
     session_key: str
     caller: Caller
+    seconds: int
 
 
 def read_credentials(form: Mapping[str, str], address: str) -> Credentials:
@@ -73,15 +76,18 @@ def log_in(context: Context, throttle: Throttle, credentials: Credentials) -> Op
         text = LOGIN_TEXT.format(name=credentials.username, domain=credentials.domain)
         raise LoginRefused(text)
     throttle.succeeded(key)
-    opened = OpenedSession(secrets.token_hex(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES), caller)
     with context.database.writing() as session:
+        seconds = _seconds(session, caller.account)
+        opened = OpenedSession(
+            secrets.token_hex(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES), caller, seconds
+        )
         session.execute(delete(LoginSession).where(LoginSession.expires <= now))
         session.add(
             LoginSession(
                 id_hash=_digest(opened.session_id),
                 key_hash=_digest(opened.session_key),
                 user_id=caller.user.id,
-                expires=now + timedelta(seconds=context.config.session_seconds),
+                expires=now + timedelta(seconds=seconds),
             )
         )
     return opened
@@ -106,15 +112,20 @@ def find_session_caller(context: Context, session_id: str, session_key: str) -> 
         ):
             raise Unauthorized(EXPIRED)
         caller = load_caller(session, session.get(User, found.user_id))
+        seconds = _seconds(session, caller.account) if caller else 0
     if caller is None or not is_enabled(caller):
         raise Unauthorized(EXPIRED)
-    _prolong(context, found, now)
+    _prolong(context, found, now, timedelta(seconds=seconds))
     return caller
 
 
-def _prolong(context: Context, found: LoginSession, now: datetime) -> None:
+def _seconds(session: Session, account: Account) -> int:
+    """How long a session of this account lives without calls."""
+    return 60 * configured(session, SESSION_MINUTES, account_id=account.id, domain_id=account.domain_id)
+
+
+def _prolong(context: Context, found: LoginSession, now: datetime, span: timedelta) -> None:
     """Move the end away once half the time is over: one write now and then, not one per call."""
-    span = timedelta(seconds=context.config.session_seconds)
     if found.expires - now < span / 2:
         with context.database.writing() as session:
             again = session.get(LoginSession, found.id_hash)

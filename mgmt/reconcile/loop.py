@@ -10,7 +10,7 @@ from mgmt.reconcile.act import act
 from mgmt.reconcile.decide import Action, decide
 from mgmt.reconcile.look import take_snapshot
 from mgmt.reconcile.renew import renew
-from mgmt.reconcile.sweep import sweep
+from mgmt.reconcile.sweep import Sweeper
 from mgmt.reconcile.watch import watch_health, watch_templates
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Reconciler:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._ticks = 0
+        self._sweeper = Sweeper(runtime)
 
     def start(self) -> None:
         """Run in a thread of its own."""
@@ -69,7 +70,7 @@ class Reconciler:
         started = [action for action in decide(snapshot) if self._begin(action)]
         self._sweep_jobs()
         if count % INFO_EVERY == 0:
-            sweep(self._runtime)
+            self._sweeper.sweep()
             renew(self._runtime)
         return started
 

@@ -1,43 +1,74 @@
 """Old rows go: sessions that ended, jobs nobody asks for any more, VMs destroyed long ago."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from mgmt.agents.errors import AgentError
+from mgmt.model.configuration import (
+    ALERT_PURGE_DAYS,
+    EVENT_PURGE_DAYS,
+    EXPUNGE_DELAY,
+    EXPUNGE_INTERVAL,
+    JOB_EXPIRE_MINUTES,
+)
 from mgmt.model.errors import CloudError
 from mgmt.model.states import JobStatus, VmKind, VmState
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.vm_workflows import expunge_vm
-from mgmt.store.tables import Event, Job, LoginSession, Vm
+from mgmt.store.configured import configured
+from mgmt.store.tables import Alert, Event, Job, LoginSession, Vm
 
 log = logging.getLogger(__name__)
 
-JOB_AGE = timedelta(days=7)
-#: How long a destroyed VM can be recovered (CloudStack's `expunge.delay` has the same default).
-EXPUNGE_AGE = timedelta(days=1)
+
+class Sweeper:
+    """Removes what is over; remembers when it last looked for VMs to expunge."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._expunged: datetime | None = None
+
+    def sweep(self) -> None:
+        """Look once. How long things are kept is configured."""
+        moment = self._runtime.now()
+        with self._runtime.database.writing() as session:
+            _purge(session, moment)
+            every = timedelta(seconds=configured(session, EXPUNGE_INTERVAL))
+            delay = timedelta(seconds=configured(session, EXPUNGE_DELAY))
+        if self._expunged is None or moment - self._expunged >= every:
+            self._expunged = moment
+            for vm_id in _expired(self._runtime, moment - delay):
+                _expunge(self._runtime, vm_id)
 
 
-def sweep(runtime: Runtime) -> None:
-    """Remove what is over, once."""
-    moment = runtime.now()
-    with runtime.database.writing() as session:
-        session.execute(delete(LoginSession).where(LoginSession.expires < moment))
-        session.execute(delete(Job).where(Job.status != JobStatus.pending, Job.completed < moment - JOB_AGE))
-    for vm_id in _expired(runtime):
-        saga = Saga(run_directly)
-        try:
-            expunge_vm(runtime, saga, vm_id=vm_id)
-        except (StepFailed, AgentError, CloudError) as error:
-            saga.roll_back()
-            log.error("VM %s could not be expunged, because %s", vm_id, error)
+def _purge(session: Session, moment: datetime) -> None:
+    session.execute(delete(LoginSession).where(LoginSession.expires < moment))
+    job_age = timedelta(minutes=configured(session, JOB_EXPIRE_MINUTES))
+    session.execute(delete(Job).where(Job.status != JobStatus.pending, Job.completed < moment - job_age))
+    for item, table, when in (
+        (EVENT_PURGE_DAYS, Event, Event.created),
+        (ALERT_PURGE_DAYS, Alert, Alert.resolved),
+    ):
+        days = configured(session, item)
+        if days:
+            session.execute(delete(table).where(when < moment - timedelta(days=days)))
 
 
-def _expired(runtime: Runtime) -> list[str]:
-    """Destroyed VMs past their time; an event says when that was."""
-    limit = runtime.now() - EXPUNGE_AGE
+def _expunge(runtime: Runtime, vm_id: str) -> None:
+    saga = Saga(run_directly)
+    try:
+        expunge_vm(runtime, saga, vm_id=vm_id)
+    except (StepFailed, AgentError, CloudError) as error:
+        saga.roll_back()
+        log.error("VM %s could not be expunged, because %s", vm_id, error)
+
+
+def _expired(runtime: Runtime, limit: datetime) -> list[str]:
+    """VMs destroyed before `limit`; an event says when that was."""
     with runtime.database.reading() as session:
         recent = select(Event.resource_id).where(Event.type == "VM.DESTROY", Event.created > limit)
         query = select(Vm.id).where(

@@ -5,14 +5,14 @@ from typing import Any
 from mgmt.api.sessions import OpenedSession
 
 
-def login_response(opened: OpenedSession, timeout: int) -> dict[str, Any]:
-    """Who logged in, and the session key for all further calls. `timeout` in seconds."""
+def login_response(opened: OpenedSession) -> dict[str, Any]:
+    """Who logged in, and the session key for all further calls; `timeout` in seconds."""
     caller = opened.caller
     return {
         "username": caller.user.username,
         "userid": caller.user.id,
         "domainid": caller.domain.id,
-        "timeout": timeout,
+        "timeout": opened.seconds,
         "account": caller.account.name,
         "firstname": caller.user.firstname,
         "lastname": caller.user.lastname,
