@@ -1,6 +1,7 @@
-"""The Flask application: `/client/api`, one route for all commands."""
+"""The Flask application: `/client/api` for all commands, and what describes them."""
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from mgmt.api import commands
 from mgmt.api.auth import Attempt, authenticate, check_method
 from mgmt.api.call import Context
 from mgmt.api.dispatch import dispatch, find_command
+from mgmt.api.openapi import openapi
 from mgmt.api.params import Form
 from mgmt.api.registry import REGISTRY
 from mgmt.api.responses.login import login_response
@@ -41,18 +43,23 @@ def create_app(context: Context) -> Flask:
 
     @app.route("/client/api", methods=["GET", "POST"])
     @app.route("/client/api/", methods=["GET", "POST"])
-    def api() -> Response:
-        return answer_call(context, throttle)
+    @app.route("/client/api/<command>", methods=["GET", "POST"])
+    def api(command: str | None = None) -> Response:
+        return answer_call(context, throttle, command)
+
+    @app.get("/client/openapi.json")
+    def document() -> Response:
+        return Response(json.dumps(openapi(context.config.version)), content_type="application/json")
 
     return app
 
 
-def answer_call(context: Context, throttle: Throttle) -> Response:
-    """Answer the current request; never raises."""
+def answer_call(context: Context, throttle: Throttle, command: str | None = None) -> Response:
+    """Answer the current request; never raises. `command` is the one that the path names."""
     version = context.config.version
     envelope, as_json = "errorresponse", False
     try:
-        pairs = read_pairs(request)
+        pairs = read_pairs(request, command)
         as_json = wants_json(pairs)
         attempt = Attempt(request, pairs, {name.lower(): value for name, value in pairs.items()})
         name = attempt.flat.get("command", "")

@@ -19,8 +19,11 @@ XML_TYPE = "text/xml; charset=UTF-8"
 MOST_PARAMETERS = 1000
 
 
-def read_pairs(request: Request) -> dict[str, str]:
-    """All parameters of a request, from the query and the form together. Raises `BadRequest`."""
+def read_pairs(request: Request, command: str | None = None) -> dict[str, str]:
+    """All parameters of a request, from the query and the form together. Raises `BadRequest`.
+
+    `command` is the one named by the path, which stands for a parameter that is not there.
+    """
     if request.mimetype not in FORM_TYPES:
         raise BadRequest(f"Content type {request.mimetype} is not understood; send a form or a query string")
     pairs: dict[str, str] = {}
@@ -35,6 +38,11 @@ def read_pairs(request: Request) -> dict[str, str]:
             pairs[name] = values[0]
     if len(pairs) > MOST_PARAMETERS:
         raise BadRequest(f"{len(pairs)} parameters were sent; at most {MOST_PARAMETERS} are allowed")
+    if command is not None:
+        sent = next((value for name, value in pairs.items() if name.lower() == "command"), command)
+        if sent != command:
+            raise BadRequest(f"The path names command {command}, the parameters {sent}; send one of them")
+        pairs.setdefault("command", command)
     return pairs
 
 
