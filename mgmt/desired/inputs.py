@@ -1,5 +1,6 @@
 """What the compilers read: plain rows, secrets already open. Addresses are dotted, networks CIDRs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -104,7 +105,10 @@ class Balancer:
 
 @dataclass(frozen=True, kw_only=True)
 class Guest:
-    """A tenant's VM on the network, through one NIC; `password` is in clear, `user_data` base64."""
+    """A tenant's VM on the network, through one NIC; `password` is in clear, `user_data` base64.
+
+    `variables` are for its user data: cloud-init fills them in from the metadata.
+    """
 
     vm_id: str
     hostname: str
@@ -118,6 +122,7 @@ class Guest:
     cloud_domain_id: str
     public_keys: tuple[str, ...] = ()
     user_data: str = field(default="", repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     password_id: str | None = None
     password: str | None = field(default=None, repr=False)
 

@@ -24,7 +24,8 @@ def _guest(guest: Guest, public: str, cloud_id: str) -> GuestMetadata:
     return GuestMetadata(
         address=guest.address,
         user_data=guest.user_data,
-        meta_data=dict(_facts(guest, public, cloud_id)),
+        # What the cloud says wins over a variable of the same name.
+        meta_data={**guest.variables, **dict(_facts(guest, public, cloud_id))},
         password=password,
     )
 

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mgmt.alloc.sizes import size_of
 from mgmt.desired.domain import (
     SYSTEM_IMAGE,
     Disk,
@@ -81,13 +82,13 @@ def remove_vm(runtime: Runtime, vm_id: str, host_id: str | None) -> None:
 
 def compile_domain(runtime: Runtime, session: Session, vm: Vm, power: str) -> Domain:
     """The document of any VM, from its rows. Raises Unavailable when its template cannot be pulled."""
-    offering = session.get_one(ServiceOffering, vm.offering_id)
+    size = size_of(vm, session.get_one(ServiceOffering, vm.offering_id))
     wanted = VmInput(
         id=vm.id,
         name=vm.instance_name,
         power=power,
-        cpus=offering.cpus,
-        memory=offering.memory,
+        cpus=size.cpus,
+        memory=size.memory,
         plugs=_plugs(session, vm),
         disks=_disks(runtime, session, vm),
         reboots=vm.reboots,

@@ -5,9 +5,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mgmt.alloc.affinity import affinity_of
 from mgmt.alloc.control import linklocal_address
+from mgmt.alloc.counted import set_vm_state
 from mgmt.alloc.hosts import Demand, place
 from mgmt.alloc.pools import place_volume
+from mgmt.alloc.sizes import size_of
 from mgmt.model.states import VmKind, VmState, VolumeState
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Nic, ServiceOffering, StoragePool, Vm, Volume
@@ -22,9 +25,7 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[s
     """
     with runtime.locks.hold("placement"), runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id)
-        offering = session.get_one(ServiceOffering, vm.offering_id)
-        tied = _tied_to(session, vm) or vm.host_id or host_id
-        demand = Demand(vm.zone_id, offering.cpus, offering.memory, tied)
+        demand = _demand(session, vm, _tied_to(session, vm) or vm.host_id or host_id)
         if vm.host_id is not None:
             vm.host_id = None  # what it takes there is not in its own way
             session.flush()
@@ -45,7 +46,7 @@ def unplace_vm(runtime: Runtime, vm_id: str, state: VmState, reason: str = "") -
         vm = session.get_one(Vm, vm_id)
         vm.last_host_id = vm.host_id or vm.last_host_id
         vm.host_id = None
-        vm.state = state
+        set_vm_state(session, vm, state)
         vm.desired_power = "stopped"
         vm.healthy = False
         vm.reason = reason or vm.reason
@@ -59,6 +60,22 @@ def mark_volumes_ready(runtime: Runtime, vm_id: str) -> None:
     with runtime.database.writing() as session:
         for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
             volume.state = VolumeState.ready
+
+
+def _demand(session: Session, vm: Vm, host_id: str | None) -> Demand:
+    offering = session.get_one(ServiceOffering, vm.offering_id)
+    size = size_of(vm, offering)
+    is_guest = vm.kind == VmKind.user
+    return Demand(
+        zone_id=vm.zone_id,
+        cpus=size.cpus,
+        memory=size.memory,
+        host_id=host_id,
+        tags=tuple(offering.host_tags),
+        account_id=vm.account_id if is_guest else None,
+        domain_id=vm.domain_id if is_guest else None,
+        affinity=affinity_of(session, vm.id),
+    )
 
 
 def _tied_to(session: Session, vm: Vm) -> str | None:

@@ -133,6 +133,7 @@ def _guests(session: Session, seal: Seal, network: Network) -> tuple[inputs.Gues
             cloud_domain_id=domain.id,
             public_keys=tuple(vm.public_keys),
             user_data=vm.user_data,
+            variables=vm.user_data_values,
             password_id=vm.password_id,
             password=reveal_password(vm, seal),
         )

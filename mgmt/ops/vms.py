@@ -1,19 +1,35 @@
 """Rows of tenants' VMs: made, recovered. What happens on hosts is in `vm_workflows`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from mgmt.alloc.counted import amounts_of_vm, amounts_of_volumes
 from mgmt.alloc.guests import guest_address
+from mgmt.alloc.limits import reserve_all
 from mgmt.alloc.macs import new_mac
+from mgmt.alloc.sizes import Size, set_size
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import TemplateState, VmKind, VmState, VolumeKind
+from mgmt.ops.instance_groups import group_named
 from mgmt.ops.instance_names import next_instance_name
 from mgmt.ops.passwords import set_new_password
 from mgmt.store.sealing import Seal
-from mgmt.store.tables import DiskOffering, Network, Nic, ServiceOffering, Template, Vm, Volume
+from mgmt.store.tables import (
+    Account,
+    AffinityGroup,
+    AffinityMember,
+    DiskOffering,
+    Network,
+    Nic,
+    ServiceOffering,
+    Template,
+    Vm,
+    Volume,
+)
 from mgmt.store.tables.base import new_id
 
 
@@ -21,8 +37,9 @@ from mgmt.store.tables.base import new_id
 class VmRequest:
     """A VM to create, checked and authorized. `networks` are (network, wanted address); the first is default.
 
-    `name` is the host name, empty for a generated one; `user_data` is base64; sizes are bytes.
-    `disk_offering` adds a data disk, of `disk_bytes` where the offering leaves it open.
+    `name` is the host name, empty for a generated one; `user_data` is base64, `user_data_values` are its
+    variables; sizes are bytes. `disk_offering` adds a data disk, of `disk_bytes` where the offering leaves it
+    open; `size` is the VM's where its own offering does (None: the offering's). `group` is a name.
     """
 
     account_id: str
@@ -34,7 +51,11 @@ class VmRequest:
     name: str = ""
     display_name: str = ""
     group: str | None = None
+    affinity_groups: tuple[AffinityGroup, ...] = ()
+    size: Size | None = None
     user_data: str = field(default="", repr=False)
+    user_data_id: str | None = None
+    user_data_values: dict[str, str] = field(default_factory=dict, repr=False)
     key_names: tuple[str, ...] = ()
     public_keys: tuple[str, ...] = ()
     root_disk_bytes: int = 0
@@ -46,45 +67,61 @@ class VmRequest:
 def create_vm(session: Session, seal: Seal, request: VmRequest) -> Vm:
     """Insert a VM (state Stopped) with its root volume, data volume and NICs; DEPLOY_VM does the rest.
 
-    Raises ParameterError or NoCapacity with a sentence.
+    Raises ParameterError, NoCapacity or LimitReached with a sentence.
     """
     _check_template(request)
     vm_id = new_id()
     name = request.name or f"vm-{vm_id[:8]}"
-    _check_name(session, request, name)
+    check_vm_name(session, name, [network.id for network, _address in request.networks])
     vm = Vm(
         id=vm_id,
         kind=VmKind.user,
         name=name,
         display_name=request.display_name or name,
         instance_name=next_instance_name(session, VmKind.user),
-        group=request.group,
         account_id=request.account_id,
         domain_id=request.domain_id,
         zone_id=request.zone_id,
         offering_id=request.offering.id,
         template_id=request.template.id,
         user_data=request.user_data,
+        user_data_id=request.user_data_id,
+        user_data_values=dict(request.user_data_values),
         key_names=list(request.key_names),
         public_keys=list(request.public_keys),
         details=dict(request.details),
     )
+    if request.size is not None:
+        set_size(vm, request.offering, request.size)
+    if request.group:
+        vm.group_id = group_named(session, vm.account_id, vm.domain_id, request.group).id
     if request.template.password_enabled:
         set_new_password(vm, seal)
     session.add(vm)
     session.flush()
-    _add_nics(session, vm, request)
+    session.add_all(AffinityMember(group_id=group.id, vm_id=vm.id) for group in request.affinity_groups)
+    for position, (network, wanted) in enumerate(request.networks):
+        add_nic(session, vm, network, position, wanted)
     _add_volumes(session, vm, request)
     session.flush()
+    _reserve(session, vm)
     return vm
 
 
-def recover_vm(vm: Vm) -> None:
-    """Bring a destroyed, not yet expunged VM back as a stopped one. Raises ParameterError."""
+def recover_vm(session: Session, vm: Vm) -> None:
+    """Bring a destroyed, not yet expunged VM back as a stopped one. Raises ParameterError, LimitReached."""
     if vm.state != VmState.destroyed:
         raise ParameterError(f"VM {vm.name} is {vm.state}: only a Destroyed one can be recovered")
+    reserve_all(session, session.get_one(Account, vm.account_id), amounts_of_vm(session, vm))
     vm.state = VmState.stopped
     vm.reason = ""
+
+
+def _reserve(session: Session, vm: Vm) -> None:
+    """Count a new VM and its volumes. It comes last: counts stay locked until the transaction ends."""
+    sizes = session.scalars(select(Volume.size).where(Volume.vm_id == vm.id)).all()
+    amounts = {**amounts_of_vm(session, vm), **amounts_of_volumes(*sizes)}
+    reserve_all(session, session.get_one(Account, vm.account_id), amounts)
 
 
 def _check_template(request: VmRequest) -> None:
@@ -102,36 +139,45 @@ def _check_template(request: VmRequest) -> None:
         raise ParameterError("networkids names a network twice")
 
 
-def _check_name(session: Session, request: VmRequest, name: str) -> None:
-    """Names resolve in the network's DNS, where case does not count, so they are unique there."""
-    networks = [network.id for network, _address in request.networks]
+def check_vm_name(session: Session, name: str, networks: Sequence[str], vm_id: str = "") -> None:
+    """Names resolve in a network's DNS, where case does not count, so they are unique there.
+
+    `networks` are ids, `vm_id` a VM that may have the name already. Raises ParameterError.
+    """
     query = (
         select(Vm.name)
         .join(Nic, Nic.vm_id == Vm.id)
-        .where(func.lower(Vm.name) == name.lower(), Vm.removed.is_(None))
+        .where(func.lower(Vm.name) == name.lower(), Vm.removed.is_(None), Vm.id != vm_id)
         .where(Nic.removed.is_(None), Nic.network_id.in_(networks))
     )
     if session.scalar(query.limit(1)):
         raise ParameterError(f"a VM named {name} is already in one of these networks: choose another name")
 
 
-def _add_nics(session: Session, vm: Vm, request: VmRequest) -> None:
-    for position, (network, wanted) in enumerate(request.networks):
-        session.add(
-            Nic(
-                account_id=vm.account_id,
-                domain_id=vm.domain_id,
-                vm_id=vm.id,
-                network_id=network.id,
-                position=position,
-                mac=new_mac(session),
-                address=guest_address(session, network, wanted),
-                netmask=network.netmask,
-                gateway=network.gateway,
-                is_default=position == 0,
-            )
-        )
-        session.flush()
+def add_nic(
+    session: Session,
+    vm: Vm,
+    network: Network,
+    position: int,
+    address: str | None = None,
+    mac: str | None = None,
+) -> Nic:
+    """Insert a NIC; the one at position 0 is the default. Raises ParameterError, NoCapacity."""
+    nic = Nic(
+        account_id=vm.account_id,
+        domain_id=vm.domain_id,
+        vm_id=vm.id,
+        network_id=network.id,
+        position=position,
+        mac=mac or new_mac(session),
+        address=guest_address(session, network, address),
+        netmask=network.netmask,
+        gateway=network.gateway,
+        is_default=position == 0,
+    )
+    session.add(nic)
+    session.flush()
+    return nic
 
 
 def _add_volumes(session: Session, vm: Vm, request: VmRequest) -> None:

@@ -26,6 +26,7 @@ from mgmt.ops.vms import VmRequest, create_vm
 from mgmt.store.tables import (
     DiskOffering,
     Host,
+    InstanceGroup,
     Job,
     Network,
     Nic,
@@ -57,7 +58,7 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
     serviceofferingid: Annotated[str | None, Ref(ServiceOffering, use=True), Equals(Vm.offering_id)] = None
     networkid: Annotated[str | None, Ref(Network), "list only VMs in this network"] = None
     keypair: Annotated[str | None, "list only VMs with this SSH key pair"] = None
-    group: Annotated[str | None, Equals(Vm.group)] = None
+    groupid: Annotated[str | None, Ref(InstanceGroup), Equals(Vm.group_id)] = None
     details: Annotated[list[str] | None, "parts of the answer that are wanted; all are always there"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
@@ -105,7 +106,7 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     ipaddress: Annotated[str | None, "the wanted address in the first network"] = None
     name: Annotated[str | None, "the host name"] = None
     displayname: Annotated[str | None, "a name for users"] = None
-    group: Annotated[str | None, "a word to group VMs by"] = None
+    group: Annotated[str | None, "the name of an instance group; made unless there is one"] = None
     keypair: Annotated[str | None, "the name of an SSH key pair"] = None
     keypairs: Annotated[list[str] | None, "names of SSH key pairs"] = None
     userdata: Annotated[str | None, "user data in base64", Meta(max_length=LONGEST_USER_DATA)] = None

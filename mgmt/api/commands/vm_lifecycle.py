@@ -13,6 +13,7 @@ from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import VmKind, VmState, VolumeKind
 from mgmt.ops import names
+from mgmt.ops.instance_groups import group_named
 from mgmt.ops.passwords import set_new_password
 from mgmt.ops.vms import recover_vm
 from mgmt.store.tables import Host, Job, Vm, Volume
@@ -107,7 +108,7 @@ class RecoverVirtualMachine(SyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Vm:
         """Only a destroyed, not yet expunged one."""
         vm = user_vm(call, self.id)
-        recover_vm(vm)
+        recover_vm(call.session, vm)
         return vm
 
 
@@ -149,7 +150,7 @@ class UpdateVirtualMachine(SyncCommand, kw_only=True, frozen=True):
     spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.UPDATE")
     id: Annotated[str, Ref(Vm)]
     displayname: Annotated[str | None, "a name for users"] = None
-    group: Annotated[str | None, "a word to group VMs by"] = None
+    group: Annotated[str | None, "the name of an instance group; empty for none"] = None
     userdata: Annotated[str | None, "user data in base64", Meta(max_length=LONGEST_USER_DATA)] = None
     details: Annotated[dict[str, str] | None, "keys and values kept with the VM"] = None
 
@@ -157,7 +158,10 @@ class UpdateVirtualMachine(SyncCommand, kw_only=True, frozen=True):
         """Change what was sent; the guest sees new user data after its next start."""
         vm = user_vm(call, self.id)
         vm.display_name = self.displayname or vm.display_name
-        vm.group = vm.group if self.group is None else self.group
+        if self.group is not None:
+            vm.group_id = None
+        if self.group:
+            vm.group_id = group_named(call.session, vm.account_id, vm.domain_id, self.group).id
         if self.userdata is not None:
             vm.user_data = read_user_data(self.userdata)
         if self.details is not None:

@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import select
 
+from mgmt.alloc.sizes import size_of
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import Owners, TagResponse, rows_by_id, tags_of, wire_time
 from mgmt.api.responses.nics import NicResponse, nics_of_vms
-from mgmt.store.tables import Host, PublicAddress, ServiceOffering, Template, Vm, Zone
+from mgmt.store.tables import Host, InstanceGroup, PublicAddress, ServiceOffering, Template, Vm, Zone
 
 
 class VirtualMachineResponse(Response, kw_only=True):
@@ -27,6 +28,7 @@ class VirtualMachineResponse(Response, kw_only=True):
     state: str
     haenable: bool
     group: str | None = None
+    groupid: str | None = None
     zoneid: str
     zonename: str | None = None
     hostid: str | None = None
@@ -69,6 +71,7 @@ class _Around:
     """Everything the answers show besides the VM's own row."""
 
     owners: Owners
+    groups: dict[str, InstanceGroup]
     zones: dict[str, Zone]
     hosts: dict[str, Host]
     templates: dict[str, Template]
@@ -83,6 +86,7 @@ def build_vms(call: Call, rows: Sequence[Vm]) -> list[VirtualMachineResponse]:
     ids = [row.id for row in rows]
     around = _Around(
         owners=Owners(call, rows),
+        groups=rows_by_id(call, InstanceGroup, (row.group_id for row in rows)),
         zones=rows_by_id(call, Zone, (row.zone_id for row in rows)),
         hosts=rows_by_id(call, Host, (row.host_id for row in rows)) if call.caller.is_root else {},
         templates=rows_by_id(call, Template, (row.template_id for row in rows)),
@@ -106,6 +110,7 @@ def _build(call: Call, row: Vm, around: _Around) -> VirtualMachineResponse:
     host = around.hosts.get(row.host_id or "")
     nics = around.nics.get(row.id, [])
     public = around.public.get(row.id)
+    group = around.groups.get(row.group_id or "")
     shown: dict[str, Any] = {**around.owners.names(row), **_template(around, row), **_offering(around, row)}
     return VirtualMachineResponse(
         id=row.id,
@@ -114,7 +119,8 @@ def _build(call: Call, row: Vm, around: _Around) -> VirtualMachineResponse:
         created=wire_time(row.created),
         state=row.state,
         haenable=False,
-        group=row.group,
+        group=group.name if group else None,
+        groupid=row.group_id,
         zoneid=row.zone_id,
         zonename=zone.name if zone else None,
         hostid=host.id if host else None,
@@ -157,11 +163,12 @@ def _offering(around: _Around, row: Vm) -> dict[str, Any]:
     offering = around.offerings.get(row.offering_id)
     shown: dict[str, Any] = {"serviceofferingid": row.offering_id}
     if offering is not None:
+        size = size_of(row, offering)
         shown |= {
             "serviceofferingname": offering.name,
-            "cpunumber": offering.cpus,
-            "cpuspeed": offering.cpu_speed,
-            "memory": offering.memory,
+            "cpunumber": size.cpus,
+            "cpuspeed": size.speed,
+            "memory": size.memory,
         }
     return shown
 

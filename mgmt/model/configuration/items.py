@@ -11,6 +11,16 @@ from mgmt.model.configuration.limits import LIMIT_ITEMS
 
 _DAY = 24 * 3600
 _YEAR_DAYS = 36500
+#: The oldest host that fits; the one with the most free memory; any; the one with the fewest VMs of the
+#: owner; one in the pod that has the most of them.
+PLANNERS = (
+    "firstfit",
+    "firstfitleastconsumed",
+    "random",
+    "userdispersing",
+    "userconcentratedpod_firstfit",
+    "userconcentratedpod_random",
+)
 
 EXPUNGE_DELAY = Item(
     name="expunge.delay",
@@ -34,7 +44,7 @@ ALLOCATION_ALGORITHM = Item(
     group="Compute",
     description="the order in which hosts are tried for a virtual machine",
     scopes=ZONE,
-    options=("firstfit", "random", "userdispersing", "firstfitleastconsumed"),
+    options=PLANNERS,
 )
 # A core carries eight virtual CPUs: one or two hosts are a cloud here, and most guests idle.
 CPU_OVERPROVISIONING = Item(

@@ -13,7 +13,8 @@ from mgmt.store.tables.base import Base, Owned, unique_live
 class Vm(Owned, Base, kw_only=True):
     """A VM of any kind. `desired_power` is what its owner wants, `state` what the host reports.
 
-    `user_data` is base64 text, `user_data_values` the variables that its owner set for it; `password` is sealed and `password_id` changes with every new one.
+    `user_data` is base64 text, `user_data_values` the variables that its owner set for it; `password` is
+    sealed and `password_id` changes with every new one.
     `generation` counts the documents compiled for a system VM, `applied` the last one it accepted;
     `cpus`, `cpu_speed` (MHz) and `memory` (MiB) are set where the offering leaves them to the user.
     `reason` says in one sentence why the VM is in its state.

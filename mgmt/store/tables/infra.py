@@ -65,7 +65,7 @@ class Host(Identified, Base, kw_only=True):
     """A hypervisor host. `address` is its management address; sizes in MiB; `acceleration` by trial."""
 
     __tablename__ = "host"
-    __table_args__ = (Index("ix_host_first_fit", "zone_id", "created", "id"),)
+    __table_args__ = (Index("ix_host_first_fit", "zone_id", "created", "name"),)
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
     pod_id: Mapped[str] = mapped_column(ForeignKey("pod.id"), index=True)
     cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id"), index=True)

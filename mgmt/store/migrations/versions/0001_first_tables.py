@@ -885,7 +885,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("host", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_host_cluster_id"), ["cluster_id"], unique=False)
-        batch_op.create_index("ix_host_first_fit", ["zone_id", "created", "id"], unique=False)
+        batch_op.create_index("ix_host_first_fit", ["zone_id", "created", "name"], unique=False)
         batch_op.create_index(batch_op.f("ix_host_pod_id"), ["pod_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_host_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_host_zone_id"), ["zone_id"], unique=False)

@@ -7,11 +7,10 @@ import pytest
 from mgmt.alloc.addresses import claim, release
 from mgmt.alloc.control import linklocal_address, management_address
 from mgmt.alloc.guests import guest_address
-from mgmt.alloc.hosts import Demand, place
 from mgmt.alloc.macs import new_mac
 from mgmt.alloc.vnis import new_vni
 from mgmt.model.errors import NoCapacity, ParameterError
-from mgmt.store.tables import Cluster, Host, Network, PhysicalNetwork, PublicAddress, Vm
+from mgmt.store.tables import Network, PhysicalNetwork, PublicAddress, Vm
 from tests.unit.mgmt.small_cloud import SmallCloud
 
 pytestmark = pytest.mark.unit
@@ -102,42 +101,3 @@ def test_vnis(bare_cloud: SmallCloud) -> None:
         session.flush()
         with pytest.raises(NoCapacity, match="no free VXLAN id"):
             new_vni(session, bare_cloud.zone_id)
-
-
-def test_placement_names_every_hosts_reason(bare_cloud: SmallCloud) -> None:
-    with bare_cloud.runtime.database.writing() as session:
-        first = session.get_one(Host, bare_cloud.host_id)
-        others = [("host2", "Down", "Enabled"), ("host3", "Up", "Disabled"), ("host4", "Up", "Enabled")]
-        for name, state, resource_state in others:
-            session.add(
-                Host(
-                    zone_id=first.zone_id,
-                    pod_id=first.pod_id,
-                    cluster_id=first.cluster_id,
-                    name=name,
-                    address=name,
-                    port=1,
-                    tunnel_port=2,
-                    relay_port=3,
-                    cpus=1,
-                    memory_mib=99999,
-                    state=state,
-                    resource_state=resource_state,
-                )
-            )
-    with bare_cloud.runtime.database.reading() as session:
-        assert place(session, Demand(bare_cloud.zone_id, 1, 128)).name == "host1"
-        assert place(session, Demand(bare_cloud.zone_id, 1, 80000)).name == "host4"
-        with pytest.raises(NoCapacity) as refused:
-            place(session, Demand(bare_cloud.zone_id, 9, 80000))
-        assert refused.value.code == 533
-        for reason in (
-            "host host1: 65024 of 65536 MiB are free",
-            "host host2: it is Down",
-            "host host3: it is Disabled",
-            "host host4: 8 of 8 virtual CPUs are free",
-        ):
-            assert reason in refused.value.text
-        session.get_one(Cluster, first.cluster_id).allocation = "Disabled"
-        with pytest.raises(NoCapacity, match="cluster cluster1 is disabled"):
-            place(session, Demand(bare_cloud.zone_id, 1, 128))

@@ -84,7 +84,7 @@ def test_destroy_recover_expunge(cloud: SmallCloud) -> None:
     cloud.run(names.DESTROY_VM, vm_id=vm.id)
     assert cloud.row(Vm, vm.id).state == VmState.destroyed
     with cloud.runtime.database.writing() as session:
-        recover_vm(session.get_one(Vm, vm.id))
+        recover_vm(session, session.get_one(Vm, vm.id))
     cloud.run(names.START_VM, vm_id=vm.id)
     cloud.run(names.DESTROY_VM, vm_id=vm.id, expunge=True)
     assert cloud.row(Vm, vm.id).removed is not None
@@ -101,7 +101,7 @@ def test_no_capacity_says_why_for_each_host(cloud: SmallCloud) -> None:
 
         session.get_one(Host, cloud.host_id).memory_mib = 1100
     vm = cloud.new_vm(cloud.new_network())
-    with pytest.raises(StepFailed, match=r"host host1: 76 of 1100 MiB are free") as failed:
+    with pytest.raises(StepFailed, match="no host with 128 MB free in zone zone1: 1 host, largest free 76 MB on host1") as failed:
         cloud.run(names.DEPLOY_VM, vm_id=vm.id)
     assert failed.value.code == 533
     assert cloud.row(Vm, vm.id).state == VmState.error
