@@ -12,10 +12,12 @@ from werkzeug.exceptions import HTTPException
 from appliance.hostagent.errors import NotFound, Refused
 from appliance.hostagent.host import API_VERSIONS, Host
 from appliance.hostagent.metrics import render_metrics
-from appliance.hostagent.tls import request_names
+from appliance.hostagent.tls import own_certificate, request_names
 from systemvm.engine.errors import EngineError, InvalidDocument
+from systemvm.engine.renewal import Renewal
 from systemvm.spec import codec
 from systemvm.spec.bootstrap import MGMT_NAME
+from systemvm.spec.certificate import SignedCertificate
 from systemvm.spec.host import Domain, HostState, Volume
 from systemvm.spec.types import Problem, Uuid
 
@@ -41,6 +43,7 @@ def create_app(host: Host, names_of: Callable[[Mapping[str, Any]], set[str]] = r
         return _error("forbidden", f"the client certificate has {shown}; only {MGMT_NAME} may ask", 403)
 
     _add_host_routes(app, host)
+    _add_certificate_routes(app, own_certificate(host.config))
     _add_domain_routes(app, host)
     _add_volume_routes(app, host)
     _answer_errors(app)
@@ -77,6 +80,16 @@ def _add_host_routes(app: Flask, host: Host) -> None:
     def metrics() -> Response:
         text = render_metrics(host.domains.list(), host.hypervisor.statistics())
         return Response(text, mimetype="text/plain; version=0.0.4")
+
+
+def _add_certificate_routes(app: Flask, renewal: Renewal) -> None:
+    @app.post("/v1/certificate/request")
+    def request_certificate() -> Response:
+        return _answer(renewal.request())
+
+    @app.put("/v1/certificate")
+    def put_certificate() -> Response:
+        return _answer(renewal.take(_document(SignedCertificate)))
 
 
 def _add_domain_routes(app: Flask, host: Host) -> None:

@@ -13,11 +13,11 @@ from systemvm.spec.types import Ipv4, LinkName, Port, Uuid
 class HostAgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who the host is and how it is reached.
 
-    `certificate`, `key` and `client_ca` are PEM files; they are read again when they change, so renewal
-    needs no restart. `pools` maps pool names to folders. `acceleration` is what the probe found. `cpu_model`
-    is a libvirt model name, `host` (host-passthrough) or `max`; empty means the best known for the
-    acceleration. Grace is how long a guest, or a system VM, may take
-    to power off by itself, in seconds.
+    `certificate`, `key` and `client_ca` are PEM files; they are read again when they change. What mgmt renews
+    over the connection is kept beside `certificate`, as `….renewed.pem`, and holds while it is the newer one.
+    `pools` maps pool names to folders. `acceleration` is what the probe found. `cpu_model` is a libvirt
+    model name, `host` (host-passthrough) or `max`; empty means the best known for the acceleration. Grace is
+    how long a guest, or a system VM, may take to power off by itself, in seconds.
     """
 
     host: Uuid

@@ -22,7 +22,6 @@ _log = logging.getLogger("pileus.relay")
 #: Connections at a time, of both listeners together.
 LIMIT = 1024
 _HANDSHAKE_DEADLINE = 10.0
-_REFRESH_EVERY = 30.0
 #: Longest request head or ticket line, in bytes.
 _LINE_LIMIT = 16 << 10
 
@@ -40,7 +39,7 @@ async def run_relay(config: HostAgentConfig, paths: Paths, *, agent_port: int = 
             _guarded(serve, slots),
             config.management_address,
             port,
-            ssl=tls.context(),
+            ssl=tls.lasting_context(),
             ssl_handshake_timeout=_HANDSHAKE_DEADLINE,
             limit=_LINE_LIMIT,
         )
@@ -51,7 +50,7 @@ async def run_relay(config: HostAgentConfig, paths: Paths, *, agent_port: int = 
     ]
     _log.info("tunnel on port %d, consoles on port %d", config.tunnel_port, config.console_relay_port)
     try:
-        await _keep_certificate_fresh(tls)
+        await asyncio.Event().wait()
     finally:
         for server in servers:
             server.close()
@@ -70,16 +69,6 @@ def _guarded(serve: Serve, slots: asyncio.Semaphore) -> Serve:
                 _log.info("a connection broke: %s", error)
 
     return guarded
-
-
-async def _keep_certificate_fresh(tls: ServerTls) -> None:
-    while True:
-        await asyncio.sleep(_REFRESH_EVERY)
-        try:
-            if tls.refresh():
-                _log.info("the renewed certificate is in use")
-        except OSError as error:
-            _log.error("the renewed certificate cannot be used: %s", error)
 
 
 async def _until_signalled(config: HostAgentConfig, paths: Paths) -> None:

@@ -29,7 +29,7 @@ class AgentUnreachable(AgentError):
 
 
 class AgentNotFound(AgentError):
-    """The agent has no such object (404)."""
+    """The agent has no such object (404), or does not know such a request (405): it is older than that."""
 
 
 class AgentConflict(AgentError):
@@ -46,7 +46,7 @@ class AgentFailed(AgentError):
 
 def of_status(status: int) -> type[AgentError]:
     """The error class of an HTTP status."""
-    if status == 404:
+    if status in (404, 405):
         return AgentNotFound
     if status == 409:
         return AgentConflict

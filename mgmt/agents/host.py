@@ -1,10 +1,11 @@
 """The agent of a hypervisor host: networks, VMs and volumes, over mutual TLS on the management network."""
 
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import httpx
 from msgspec import Struct
 
+from mgmt.agents.certificates import Certified, CertifiedCalls, Shown, shown_to
 from mgmt.agents.errors import AgentNotFound
 from mgmt.agents.tls import Credentials, client_context
 from mgmt.agents.wire import Wire
@@ -36,7 +37,14 @@ class HostEndpoint(Struct, frozen=True, kw_only=True):
     server_name: str = ""
 
 
-class HostAgent:
+class HostCertificates(Certified, Protocol):
+    """The certificates of a host: agent and relay show the same one."""
+
+    def relay_certificate(self) -> Shown:
+        """What the relay shows now."""
+
+
+class HostAgent(CertifiedCalls):
     """REST client of one host's agent. Every method raises `AgentError`."""
 
     def __init__(self, endpoint: HostEndpoint, credentials: Credentials) -> None:
@@ -98,13 +106,19 @@ class HostAgent:
         with self._client() as client:
             self._wire(client).request("DELETE", f"/v1/volumes/{volume_id}", seconds=60.0)
 
+    def relay_certificate(self) -> Shown:
+        """See HostCertificates."""
+        endpoint = self._endpoint
+        with self._client(endpoint.tunnel_port) as client:
+            return shown_to(Wire(f"relay of host {endpoint.name}", client))
+
     def _ask(self, method: str, path: str, kind: type[T]) -> T:
         with self._client() as client:
             return self._wire(client).ask(method, path, kind)
 
-    def _client(self) -> httpx.Client:
+    def _client(self, port: int = 0) -> httpx.Client:
         return httpx.Client(
-            base_url=f"https://{self._endpoint.address}:{self._endpoint.port}",
+            base_url=f"https://{self._endpoint.address}:{port or self._endpoint.port}",
             verify=client_context(self._credentials, self._endpoint.server_name or None),
             trust_env=False,
         )

@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 import httpx
 from msgspec import Struct
 
+from mgmt.agents.certificates import Certified, CertifiedCalls
 from mgmt.agents.host import HostEndpoint
 from mgmt.agents.tls import Credentials, client_context
 from mgmt.agents.wire import Wire
@@ -44,7 +45,7 @@ class MachineHealth(Struct, frozen=True, kw_only=True):
     probes: tuple[ProbeResult, ...] = ()
 
 
-class MachineAgent(Protocol):
+class MachineAgent(Certified, Protocol):
     """What a system VM's agent can be asked. Every method raises `AgentError`."""
 
     def put_state(self, state: State) -> Applied:
@@ -57,7 +58,7 @@ class MachineAgent(Protocol):
         """What a service of the role tells, e.g. `storage/templates`."""
 
 
-class TunnelledAgent:
+class TunnelledAgent(CertifiedCalls):
     """`MachineAgent` over the network. One TLS connection per call: calls are rare, machines come and go."""
 
     def __init__(self, endpoint: MachineEndpoint, credentials: Credentials) -> None:

@@ -76,6 +76,20 @@ class Wire:
         except msgspec.MsgspecError as error:
             raise AgentFailed(self._where, f"{method} {path} answered something else: {error}") from error
 
+    def peer_certificate(self) -> dict[str, Any]:
+        """The server's certificate as `ssl.getpeercert()` has it, by a question whose answer does not matter.
+
+        Raises AgentUnreachable.
+        """
+        timeout = httpx.Timeout(30.0, connect=CONNECT_SECONDS)
+        try:
+            with self._client.stream("GET", "/", timeout=timeout) as answer:
+                connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
+                return dict(connection.getpeercert())
+        except httpx.HTTPError as error:
+            words = str(error) or type(error).__name__
+            raise AgentUnreachable(self._where, f"no answer to GET /: {words}") from error
+
     def _refusal(self, method: str, path: str, answer: httpx.Response) -> Exception:
         error = of_status(answer.status_code)
         try:

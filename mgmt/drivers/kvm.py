@@ -1,6 +1,6 @@
 """KVM and QEMU hosts, through the host agent on each of them."""
 
-from mgmt.agents.host import HostAgent, HostEndpoint
+from mgmt.agents.host import HostAgent, HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint, TunnelledAgent
 from mgmt.agents.tls import Credentials
 from systemvm.spec.host import Domain, DomainStatus, HostInfo, HostState, HostVolume, Volume
@@ -47,6 +47,10 @@ class KvmDriver:
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
         """See Driver."""
         return TunnelledAgent(endpoint, self._credentials)
+
+    def certificates(self, host: HostEndpoint) -> HostCertificates:
+        """See Driver."""
+        return self._agent(host)
 
     def _agent(self, host: HostEndpoint) -> HostAgent:
         return HostAgent(host, self._credentials)

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from mgmt.agents.host import HostEndpoint
+from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from systemvm.spec.host import Domain, DomainStatus, HostInfo, HostState, HostVolume, Volume
 
@@ -36,3 +36,6 @@ class Driver(Protocol):
 
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
         """The agent in a system VM of this host."""
+
+    def certificates(self, host: HostEndpoint) -> HostCertificates:
+        """The certificates of a host's own agent and relay."""

@@ -4,12 +4,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mgmt.agents.certificates import Shown
 from mgmt.agents.errors import AgentConflict, AgentNotFound, AgentRefused
 from mgmt.agents.machine import Applied, MachineHealth
 from mgmt.drivers.faults import Faults
+from mgmt.drivers.simulated_identity import SimulatedIdentity
 from systemvm.spec import codec
 from systemvm.spec.appliances import TemplateState, TemplateStatus
 from systemvm.spec.bootstrap import Bootstrap
+from systemvm.spec.certificate import CertificateRequest, CertificateTaken, SignedCertificate
 from systemvm.spec.state import State
 from systemvm.spec.types import Problem
 
@@ -26,6 +29,7 @@ class SimulatedMachine:
         self.state: State | None = None
         self.is_healthy = True
         self.templates: dict[str, TemplateStatus] = {}
+        self.identity = SimulatedIdentity(self._where(), bootstrap.certificate, bootstrap.key)
         self._faults = faults
 
     @property
@@ -65,6 +69,21 @@ class SimulatedMachine:
         if path not in answers:
             raise AgentNotFound(self._where(), f"no service tells {path}")
         return msgspec.convert(msgspec.to_builtins(answers[path]), type=kind)
+
+    def certificate(self) -> Shown:
+        """See Certified."""
+        self._faults.meet("machine.certificate")
+        return self.identity.shown()
+
+    def request_certificate(self) -> CertificateRequest:
+        """See Certified."""
+        self._faults.meet("machine.request_certificate")
+        return self.identity.request()
+
+    def put_certificate(self, signed: SignedCertificate) -> CertificateTaken:
+        """See Certified."""
+        self._faults.meet("machine.put_certificate")
+        return self.identity.take(signed)
 
     def _wrong_place(self, state: State) -> list[Problem]:
         problems = []

@@ -8,13 +8,16 @@ from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
+from mgmt.agents.certificates import Shown
 from mgmt.agents.errors import AgentConflict, AgentFailed, AgentNotFound, AgentRefused, AgentUnreachable
-from mgmt.agents.host import HostEndpoint
+from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import Applied, MachineAgent, MachineEndpoint, MachineHealth
 from mgmt.drivers.faults import Faults
+from mgmt.drivers.simulated_identity import ENDLESS, SimulatedIdentity
 from mgmt.drivers.simulated_machine import SimulatedMachine
 from systemvm.spec import codec
 from systemvm.spec.bootstrap import FILE_NAME, Bootstrap
+from systemvm.spec.certificate import CertificateRequest, CertificateTaken, SignedCertificate
 from systemvm.spec.host import (
     Domain,
     DomainStatus,
@@ -34,7 +37,10 @@ OWN_BRIDGES = frozenset({"cloud0", "pileus-mgmt", "pileus-public"})
 
 @dataclass
 class SimulatedHost:
-    """One host: sizes, documents, and what became of them. `is_down` makes it unreachable."""
+    """One host: sizes, documents, and what became of them. `is_down` makes it unreachable.
+
+    For tests that are about them: `identity` is its certificate, `relay` what its relay shows instead.
+    """
 
     name: str
     address: str
@@ -47,6 +53,8 @@ class SimulatedHost:
     status: dict[str, DomainStatus] = field(default_factory=dict)
     volumes: dict[str, HostVolume] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    identity: SimulatedIdentity | None = None
+    relay: Shown | None = None
 
 
 class Simulator:
@@ -158,6 +166,10 @@ class Simulator:
         """See Driver. As with a real one, whether anybody is there shows with the first question."""
         return _Reached(self, endpoint)
 
+    def certificates(self, host: HostEndpoint) -> HostCertificates:
+        """See Driver."""
+        return _HostCertificates(self, host)
+
     def reach(self, endpoint: MachineEndpoint) -> SimulatedMachine:
         """The machine at an address. Raises AgentUnreachable when none runs there."""
         self.host(endpoint.host)
@@ -237,6 +249,50 @@ class _Reached:
     def read(self, path: str, kind: type[T]) -> T:
         """See MachineAgent."""
         return self._simulator.reach(self._endpoint).read(path, kind)
+
+    def certificate(self) -> Shown:
+        """See Certified."""
+        return self._simulator.reach(self._endpoint).certificate()
+
+    def request_certificate(self) -> CertificateRequest:
+        """See Certified."""
+        return self._simulator.reach(self._endpoint).request_certificate()
+
+    def put_certificate(self, signed: SignedCertificate) -> CertificateTaken:
+        """See Certified."""
+        return self._simulator.reach(self._endpoint).put_certificate(signed)
+
+
+class _HostCertificates:
+    """`HostCertificates` of a host that may have none: then it shows one that never ends."""
+
+    def __init__(self, simulator: Simulator, endpoint: HostEndpoint) -> None:
+        self._simulator = simulator
+        self._endpoint = endpoint
+
+    def certificate(self) -> Shown:
+        """See Certified."""
+        identity = self._simulator.host(self._endpoint).identity
+        return identity.shown() if identity else ENDLESS
+
+    def relay_certificate(self) -> Shown:
+        """See HostCertificates."""
+        return self._simulator.host(self._endpoint).relay or self.certificate()
+
+    def request_certificate(self) -> CertificateRequest:
+        """See Certified."""
+        self._simulator.faults.meet("request_certificate")
+        return self._identity().request()
+
+    def put_certificate(self, signed: SignedCertificate) -> CertificateTaken:
+        """See Certified."""
+        return self._identity().take(signed)
+
+    def _identity(self) -> SimulatedIdentity:
+        identity = self._simulator.host(self._endpoint).identity
+        if identity is None:
+            raise AgentNotFound(f"host {self._endpoint.name}", "this simulated host has no certificate")
+        return identity
 
 
 def _check(where: str, document: msgspec.Struct, kind: type[msgspec.Struct]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mgmt.pki import tickets
-from mgmt.pki.certificates import Identity, Usage, create_root, issue_leaf, names_of
+from mgmt.pki.certificates import Identity, Usage, create_root, issue_leaf, names_of, sign_request
 from mgmt.pki.files import read_identity, write_identity, write_private
 
 #: Name in the certificate with which mgmt talks to agents (`systemvm.spec.bootstrap.MGMT_NAME`).
@@ -90,6 +90,18 @@ class Authority:
         """Server identity of what a system VM serves to others (`console`, `storage`) on `addresses`."""
         return self._kept(f"machines/{machine}/{name}", Usage.server, (vm_name(machine),), tuple(addresses))
 
+    def renew_host_agent(self, request: str, host: str, address: str) -> str:
+        """A certificate (PEM) for the key that a host's agent made itself. Raises ValueError."""
+        return self._sign(request, host_name(host), address)
+
+    def renew_machine_agent(self, request: str, machine: str, address: str) -> str:
+        """A certificate (PEM) for the key that a system VM's agent made itself. Raises ValueError."""
+        return self._sign(request, vm_name(machine), address)
+
+    def roots(self) -> dict[Path, tuple[datetime, datetime]]:
+        """The files of the roots, and from when until when each is valid."""
+        return {self._path(f"root-{usage}"): root.period() for usage, root in self._roots.items()}
+
     def forget_machine(self, machine: str) -> None:
         """Drop the identities of a system VM that is gone."""
         shutil.rmtree(self._folder / "machines" / machine, ignore_errors=True)
@@ -104,6 +116,10 @@ class Authority:
             if identity is not None and not name.startswith("root-") and identity.is_due(now):
                 found.append(name)
         return found
+
+    def _sign(self, request: str, name: str, address: str) -> str:
+        root = self._roots[Usage.server]
+        return sign_request(root, Usage.server, self._now(), request, names=(name,), addresses=(address,))
 
     def _kept(
         self, name: str, usage: Usage, names: tuple[str, ...], addresses: tuple[str, ...] = ()

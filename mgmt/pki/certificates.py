@@ -43,6 +43,11 @@ class Identity:
     certificate: str
     key: str
 
+    def period(self) -> tuple[datetime, datetime]:
+        """From when until when it is valid, UTC."""
+        certificate = _load(self.certificate)
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
     def expires(self) -> datetime:
         """When it ends, UTC."""
         return _load(self.certificate).not_valid_after_utc
@@ -75,15 +80,50 @@ def issue_leaf(
     addresses: Sequence[str] = (),
     life: timedelta = LEAF_LIFE,
 ) -> Identity:
-    """A leaf for DNS `names` (the first is also its subject) and IPv4 `addresses`."""
+    """A leaf for DNS `names` (the first is also its subject) and IPv4 `addresses`, and its new key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return _identity(_leaf(root, usage, now, key.public_key(), names, addresses, life), key)
+
+
+def sign_request(
+    root: Identity,
+    usage: Usage,
+    now: datetime,
+    request: str,
+    *,
+    names: Sequence[str],
+    addresses: Sequence[str],
+) -> str:
+    """A leaf (PEM) for the key of a request (PKCS #10, PEM) and for *our* names, whatever the request says.
+
+    Raises ValueError when it is no request, or not signed by its own key, which must be one on P-256.
+    """
+    parsed = x509.load_pem_x509_csr(request.encode())
+    key = parsed.public_key()
+    if not parsed.is_signature_valid:
+        raise ValueError("the request is not signed with the key that it is about")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ValueError(f"the request is about a {type(key).__name__}, not about an EC key on P-256")
+    signed = _leaf(root, usage, now, key, names, addresses, LEAF_LIFE)
+    return signed.public_bytes(Encoding.PEM).decode()
+
+
+def _leaf(
+    root: Identity,
+    usage: Usage,
+    now: datetime,
+    public: ec.EllipticCurvePublicKey,
+    names: Sequence[str],
+    addresses: Sequence[str],
+    life: timedelta,
+) -> x509.Certificate:
     issuer = _load(root.certificate)
     issuer_key = load_pem_private_key(root.key.encode(), password=None)
     if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"roots have EC keys, not {type(issuer_key).__name__}")
-    key = ec.generate_private_key(ec.SECP256R1())
     general: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     general += [x509.IPAddress(IPv4Address(address)) for address in addresses]
-    builder = _builder(_name(names[0]), issuer.subject, key.public_key(), now, life)
+    builder = _builder(_name(names[0]), issuer.subject, public, now, life)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([_EXTENDED[usage]]), critical=False)
@@ -91,7 +131,7 @@ def issue_leaf(
     builder = builder.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
     )
-    return _identity(builder.sign(issuer_key, hashes.SHA256()), key)
+    return builder.sign(issuer_key, hashes.SHA256())
 
 
 def names_of(certificate: str) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from systemvm.spec.host import DomainStatus
 
 #: How often in a row a system VM's agent may be silent before the VM is restarted.
 MOST_SILENCE = 5
-#: Days after which a system VM is started anew: its agent's certificate came with its start and ends after
-#: `mgmt.pki.certificates.LEAF_LIFE`.
-MOST_DAYS = 80
+#: A system VM whose agent's certificate could not be renewed over the connection is started anew, which
+#: brings it another, when that has fewer days left.
+LEAST_DAYS = 10
 
 
 class Kind(StrEnum):
@@ -38,7 +38,7 @@ class Action:
 class VmView:
     """A VM as its row says; `is_busy` while a job is about it; `silent` times its agent did not answer.
 
-    `days` is how long it has run.
+    `days_left` are those of its agent's certificate if that is due and could not be renewed, else None.
     """
 
     id: str
@@ -51,7 +51,7 @@ class VmView:
     applied: int = 0
     is_busy: bool = False
     silent: int = 0
-    days: int = 0
+    days_left: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +107,8 @@ def _for_machine(vm: VmView, snapshot: Snapshot) -> Action | None:
     if vm.silent > MOST_SILENCE:
         words = f"the agent of {vm.name} did not answer {vm.silent} times"
         return Action(Kind.restart, vm.id, words, force=True)
-    if vm.days > MOST_DAYS:
-        words = f"{vm.name} has run for {vm.days} days and its agent's certificate ends soon"
+    if vm.days_left is not None and vm.days_left < LEAST_DAYS:
+        words = f"the certificate of {vm.name} ends in {vm.days_left} days and could not be renewed in place"
         return Action(Kind.restart, vm.id, words, force=True)
     if vm.applied < vm.generation:
         words = f"{vm.name} has generation {vm.applied} of its document, {vm.generation} is wanted"

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,6 +14,7 @@ from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.hosts import store_info
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.system_vm_workflows import ZONE_KINDS
+from mgmt.reconcile.certificates import Unrenewed
 from mgmt.reconcile.decide import Snapshot, VmView, ZoneView
 from mgmt.store.tables import (
     Host,
@@ -36,10 +36,15 @@ _SETTLED = (VmState.destroyed, VmState.expunging, VmState.error)
 Reports = dict[str, dict[str, DomainStatus]]
 
 
-def take_snapshot(runtime: Runtime, silent: Mapping[str, int], *, with_info: bool) -> Snapshot:
-    """Look at everything once; `silent` counts how long agents have not answered, `with_info` asks sizes."""
+def take_snapshot(
+    runtime: Runtime, silent: Mapping[str, int], unrenewed: Mapping[str, Unrenewed], *, with_info: bool
+) -> Snapshot:
+    """Look at everything once; `with_info` asks sizes.
+
+    `silent` counts how long agents have not answered; `unrenewed` are those whose certificates could not be.
+    """
     with runtime.database.reading() as session:
-        vms = _vm_views(session, silent, runtime.now())
+        vms = _vm_views(session, silent, unrenewed)
         zones = _zone_views(session)
         hosts = session.scalars(select(Host).where(Host.removed.is_(None))).all()
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="look") as pool:
@@ -77,7 +82,9 @@ def _ask(runtime: Runtime, host: Host, with_info: bool) -> dict[str, DomainStatu
     return statuses
 
 
-def _vm_views(session: Session, silent: Mapping[str, int], moment: datetime) -> tuple[VmView, ...]:
+def _vm_views(
+    session: Session, silent: Mapping[str, int], unrenewed: Mapping[str, Unrenewed]
+) -> tuple[VmView, ...]:
     busy = busy_subjects(session)
     rows = session.scalars(select(Vm).where(Vm.removed.is_(None), Vm.state.not_in(_SETTLED)))
     return tuple(
@@ -92,10 +99,17 @@ def _vm_views(session: Session, silent: Mapping[str, int], moment: datetime) -> 
             applied=vm.applied,
             is_busy=vm.id in busy,
             silent=silent.get(vm.id, 0),
-            days=(moment - vm.last_start).days if vm.last_start else 0,
+            days_left=_days_left(vm, unrenewed.get(vm.id)),
         )
         for vm in rows
     )
+
+
+def _days_left(vm: Vm, unrenewed: Unrenewed | None) -> int | None:
+    """Those of the agent's certificate, unless the VM got another with a later start."""
+    if unrenewed is None or (vm.last_start is not None and vm.last_start >= unrenewed.seen):
+        return None
+    return unrenewed.days_left
 
 
 def _zone_views(session: Session) -> tuple[ZoneView, ...]:

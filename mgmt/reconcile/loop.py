@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mgmt.ops.runtime import Runtime
 from mgmt.reconcile.act import act
+from mgmt.reconcile.certificates import Certificates
 from mgmt.reconcile.decide import Action, decide
 from mgmt.reconcile.look import take_snapshot
 from mgmt.reconcile.renew import renew
@@ -20,7 +21,7 @@ PERIOD = 5.0
 HEALTH_EVERY, INFO_EVERY = 6, 6
 #: How many actions run beside each other.
 MOST_AT_ONCE = 8
-_HEALTH = "health"
+_HEALTH, _CERTIFICATES = "health", "certificates"
 #: Seconds before what failed is tried again, doubled each time up to the last value.
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
 
@@ -39,6 +40,7 @@ class Reconciler:
         self._sweep_jobs = sweep_jobs
         self._period = period
         self._monotonic = monotonic
+        self._certificates = Certificates(runtime)
         self._silent: dict[str, int] = {}
         self._working: dict[str, _Work] = {}
         self._pauses: dict[str, tuple[float, float]] = {}
@@ -65,8 +67,15 @@ class Reconciler:
         count, self._ticks = self._ticks, self._ticks + 1
         if count % HEALTH_EVERY == 1:
             self._submit(_HEALTH, lambda: watch_health(self._runtime, self._silent))
+        if count % INFO_EVERY == 0:
+            self._submit(_CERTIFICATES, self._certificates.look)
         watch_templates(self._runtime)
-        snapshot = take_snapshot(self._runtime, self._silent, with_info=count % INFO_EVERY == 0)
+        snapshot = take_snapshot(
+            self._runtime,
+            self._silent,
+            self._certificates.unrenewed,
+            with_info=count % INFO_EVERY == 0,
+        )
         started = [action for action in decide(snapshot) if self._begin(action)]
         self._sweep_jobs()
         if count % INFO_EVERY == 0:
@@ -107,7 +116,7 @@ class Reconciler:
             self._pause(subject, has_failed=self._working.pop(subject).has_failed)
 
     def _pause(self, subject: str, *, has_failed: bool) -> None:
-        if not has_failed or subject == _HEALTH:
+        if not has_failed or subject in (_HEALTH, _CERTIFICATES):
             self._pauses.pop(subject, None)
             return
         _, last = self._pauses.get(subject, (0.0, 0.0))

@@ -1,8 +1,6 @@
-"""Certificates that near their end are issued anew, before anybody notices.
+"""Certificates in documents (what console proxies and storage VMs show) are issued anew before their end.
 
-mgmt's own are read at every call. Those inside documents (what console proxies and storage VMs show) are
-renewed by the next compilation, which this asks for. Agents' own came with their config disk: a system VM
-is started anew before they end (see `decide.MOST_DAYS`). A host agent's is renewed by `pileus up`.
+The next compilation does that, which this asks for. Those of agents: `mgmt.reconcile.certificates`.
 """
 
 import logging
@@ -28,9 +26,6 @@ def renew(runtime: Runtime) -> list[str]:
             if vm.id in machines or (is_console and "console-client" in due):
                 log.info("%s gets a new document, because a certificate in it is due", vm.name)
                 touch_zone(session, vm.zone_id, VmKind(vm.kind))
-    for name in due:
-        if name.startswith("hosts/"):
-            log.warning("the certificate of host %s is due: run `pileus up` on it", name.partition("/")[2])
     return due
 
 

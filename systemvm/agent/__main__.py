@@ -52,7 +52,7 @@ def main() -> int:
         return start(bootstrap, doors)
 
     address = bootstrap.linklocal_address.partition("/")[0]
-    credentials = Credentials(bootstrap, doors.run_dir / "agent")
+    credentials = Credentials(bootstrap, doors)
     log.info("%s listens on %s:%d", bootstrap.name, address, bootstrap.agent_port)
     AgentServer(address, bootstrap.agent_port, credentials, load).run()
     return 0

@@ -9,8 +9,8 @@ from werkzeug.exceptions import HTTPException
 
 from systemvm.agent.answers import answer_error
 from systemvm.agent.errors import Forbidden
-from systemvm.agent.routes import diagnostics, info, reads, state, telemetry
-from systemvm.agent.tls import is_mgmt, names_of
+from systemvm.agent.routes import certificate, diagnostics, info, reads, state, telemetry
+from systemvm.agent.tls import is_mgmt, names_of, own_certificate
 from systemvm.engine.apply import Engine
 from systemvm.engine.errors import EngineError
 from systemvm.engine.registry import Services
@@ -45,6 +45,7 @@ def create_app(
     app.register_blueprint(state.blueprint(engine))
     app.register_blueprint(telemetry.blueprint(engine, services, bootstrap, doors))
     app.register_blueprint(diagnostics.blueprint(engine, doors))
+    app.register_blueprint(certificate.blueprint(own_certificate(doors)))
     app.register_blueprint(reads.blueprint(engine, services, bootstrap, doors))
     _answer_errors(app)
     return app

@@ -37,10 +37,10 @@ class AgentServer(BaseApplication):  # type: ignore[misc]
 
 
 def _settings(bind: str, credentials: Credentials) -> dict[str, Any]:
-    context = credentials.context()
+    credentials.context()  # what cannot work shows now, not with the first client
 
-    def shared_context(conf: object, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        return context
+    def current_context(conf: object, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        return credentials.context()
 
     return {
         "bind": bind,
@@ -54,7 +54,7 @@ def _settings(bind: str, credentials: Credentials) -> dict[str, Any]:
         "keepalive": 15,
         "certfile": str(credentials.certificate),
         "keyfile": str(credentials.key),
-        "ssl_context": shared_context,
+        "ssl_context": current_context,
         "control_socket_disable": True,
         "worker_tmp_dir": "/dev/shm",  # noqa: S108 (gunicorn's heartbeat belongs in memory)
         "proc_name": "pileus-agent",

@@ -1,11 +1,14 @@
 """Who may talk to the agent: TLS 1.3, a client certificate of mgmt's authority, and mgmt's name in it."""
 
 import ssl
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from systemvm.engine.files import write_atomic
+from systemvm.engine.renewal import Renewal
+from systemvm.engine.service import Doors
 from systemvm.spec.bootstrap import MGMT_NAME, Bootstrap
 
 #: Seconds for a TLS handshake: whoever connects and says nothing must not hold one of our few threads.
@@ -26,26 +29,48 @@ class ImpatientSocket(ssl.SSLSocket):
 
 
 class Credentials:
-    """The machine's certificate and key as the files that OpenSSL wants, in memory file systems only."""
+    """The machine's certificate: from the config disk, or the renewed one; and whose clients are served."""
 
-    def __init__(self, bootstrap: Bootstrap, folder: Path) -> None:
-        self.certificate = folder / "agent.crt"
-        self.key = folder / "agent.key"
-        self.client_ca = bootstrap.client_ca
+    def __init__(self, bootstrap: Bootstrap, doors: Doors) -> None:
+        self.certificate, self.key = _files(doors)
+        self._renewal = own_certificate(doors)
+        self._client_ca = bootstrap.client_ca
+        self._lock = threading.Lock()
+        self._shown: tuple[tuple[int, ...], ssl.SSLContext] | None = None
+        # What OpenSSL reads must be files; these lie in a memory file system.
         write_atomic(self.certificate, bootstrap.certificate.encode(), mode=0o600)
         write_atomic(self.key, bootstrap.key.encode(), mode=0o600)
 
     def context(self) -> ssl.SSLContext:
-        """TLS of the listener. Raises ssl.SSLError when certificate and key do not belong together."""
+        """TLS of the next connection. A renewed certificate makes a new context, so that no other notices.
+
+        Raises ssl.SSLError when certificate and key do not belong together.
+        """
+        with self._lock:
+            stamp = self._renewal.stamp()
+            if self._shown is None or self._shown[0] != stamp:
+                self._shown = (stamp, self._new_context())
+            return self._shown[1]
+
+    def _new_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cadata=self.client_ca)
-        context.load_cert_chain(self.certificate, self.key)
+        context.load_verify_locations(cadata=self._client_ca)
+        self._renewal.load(context)
         context.sslsocket_class = ImpatientSocket
         # Every connection shows its certificate: no resumption.
         context.num_tickets = 0
         return context
+
+
+def own_certificate(doors: Doors) -> Renewal:
+    """The machine's certificate and its renewal, which outlives a reboot; the config disk is read-only."""
+    return Renewal(*_files(doors), doors.state_dir / "certificate.pem", doors.now)
+
+
+def _files(doors: Doors) -> tuple[Path, Path]:
+    return doors.run_dir / "agent" / "agent.crt", doors.run_dir / "agent" / "agent.key"
 
 
 def names_of(environ: Mapping[str, Any]) -> set[str]:

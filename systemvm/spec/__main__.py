@@ -8,6 +8,7 @@ from typing import Any
 
 from systemvm.spec import codec
 from systemvm.spec.bootstrap import Bootstrap
+from systemvm.spec.certificate import SignedCertificate
 from systemvm.spec.host import Domain, HostState
 from systemvm.spec.state import State
 
@@ -17,6 +18,7 @@ DOCUMENTS: dict[str, type[Any]] = {
     "host-state": HostState,
     "domain": Domain,
     "bootstrap": Bootstrap,
+    "certificate": SignedCertificate,
 }
 
 

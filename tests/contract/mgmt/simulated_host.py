@@ -19,10 +19,12 @@ import msgspec
 
 from mgmt.agents.errors import AgentConflict, AgentError, AgentNotFound, AgentRefused, AgentUnreachable
 from mgmt.agents.host import HostEndpoint
+from mgmt.drivers.simulated_identity import SimulatedIdentity
 from mgmt.drivers.simulated_machine import SimulatedMachine
 from mgmt.drivers.simulator import Simulator
 from mgmt.pki.authority import Authority, host_name
 from systemvm.spec import codec
+from systemvm.spec.certificate import CertificateTaken, SignedCertificate
 from systemvm.spec.host import Domain, HostState, Volume
 from systemvm.spec.state import State
 
@@ -37,11 +39,12 @@ class SimulatedHostServer:
         self.simulator = simulator
         self._folder = folder
         self._host = HostEndpoint(id=host_id, name="host1", address=LINK)
-        authority.host_agent(host_id, LINK)
-        context = _server_context(authority, folder / f"pki/hosts/{host_id}.pem")
+        own = authority.host_agent(host_id, LINK)
+        simulator.host(self._host).identity = SimulatedIdentity("host host1", own.certificate, own.key)
+        self._context = _server_context(authority, folder / f"pki/hosts/{host_id}.pem")
         self._authority = authority
-        self._rest = self._serve(_rest_handler(self._answer), context)
-        self._tunnel = self._serve(_tunnel_handler(self._open), context)
+        self._rest = self._serve(_rest_handler(self._answer), self._context)
+        self._tunnel = self._serve(_tunnel_handler(self._open), self._context)
         self.endpoint = HostEndpoint(
             id=host_id,
             name="host1",
@@ -72,8 +75,21 @@ class SimulatedHostServer:
             return {"changed": True}
         if (method, path) == ("GET", "/v1/domains"):
             return simulator.all_domains(host)
+        if (method, path) == ("POST", "/v1/certificate/request"):
+            return simulator.certificates(host).request_certificate()
+        if (method, path) == ("PUT", "/v1/certificate"):
+            return self._take(codec.decode(body, SignedCertificate))
         kind, _, subject = path.removeprefix("/v1/").partition("/")
         return self._object(kind, method, subject, query, body)
+
+    def _take(self, signed: SignedCertificate) -> CertificateTaken:
+        taken = self.simulator.certificates(self._host).put_certificate(signed)
+        identity = self.simulator.host(self._host).identity
+        assert identity is not None
+        pem = self._folder / "host.pem"
+        pem.write_text(identity.certificate + identity.key)
+        self._context.load_cert_chain(pem)
+        return taken
 
     def _object(self, kind: str, method: str, subject: str, query: dict[str, str], body: bytes) -> Any:
         simulator, host = self.simulator, self._host
@@ -100,7 +116,7 @@ class SimulatedHostServer:
         if machine is None:
             raise KeyError(address)
         pem = self._folder / f"{machine.bootstrap.machine}.pem"
-        pem.write_text(machine.bootstrap.certificate + machine.bootstrap.key)
+        pem.write_text(machine.identity.certificate + machine.identity.key)
         context = _server_context(self._authority, pem)
         return lambda plain: _serve_machine(machine, context, plain)
 
@@ -161,7 +177,7 @@ def _rest_handler(answer: Callable[[str, str, dict[str, str], bytes], Any]) -> t
             except AgentError as error:
                 self.fail(error)
 
-        do_GET = do_PUT = do_DELETE = handle_any  # noqa: N815
+        do_GET = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
 
     return Rest
 
@@ -219,8 +235,17 @@ def _serve_machine(machine: SimulatedMachine, context: ssl.SSLContext, plain: so
             except AgentError as error:
                 self.fail(error)
 
+        def do_POST(self) -> None:
+            self.reply(200, machine.request_certificate())
+
         def do_PUT(self) -> None:
             raw = self.body()
+            if self.path == "/v1/certificate":
+                try:
+                    self.reply(200, machine.put_certificate(codec.decode(raw, SignedCertificate)))
+                except AgentError as error:
+                    self.fail(error)
+                return
             if problems := codec.problems(raw, State):
                 self.reply(422, {"message": f"{len(problems)} problems", "problems": problems})
                 return

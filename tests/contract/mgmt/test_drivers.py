@@ -14,9 +14,11 @@ from mgmt.agents.tls import Credentials
 from mgmt.desired.domain import Disk, Identity, Plug, VmInput, compile_guest, compile_system_vm
 from mgmt.drivers.kvm import KvmDriver
 from mgmt.drivers.protocol import Driver
+from mgmt.drivers.simulated_identity import SimulatedIdentity
 from mgmt.drivers.simulator import Simulator
 from mgmt.pki.authority import Authority, vm_name
 from systemvm.spec.appliances import TemplateStatus
+from systemvm.spec.certificate import SignedCertificate
 from systemvm.spec.host import Domain, GuestNetwork, HostState, Volume
 from systemvm.spec.network import Interfaces, Nic
 from systemvm.spec.state import State
@@ -81,6 +83,8 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     simulator = Simulator()
     if request.param == "simulator":
         host = HostEndpoint(id=HOST, name="host1", address="172.31.240.1")
+        own = authority.host_agent(HOST, host.address)
+        simulator.host(host).identity = SimulatedIdentity("host host1", own.certificate, own.key)
         yield Bench(simulator, host, simulator, authority)
         return
     server = SimulatedHostServer(authority, HOST, simulator, tmp_path)
@@ -179,6 +183,30 @@ def test_an_ill_machine_is_an_answer(bench: Bench) -> None:
     bench.simulator.machines[ROUTER].is_healthy = False
     health = bench.driver.machine(bench.machine()).health()
     assert (health.healthy, health.message) == (False, "told to be ill")
+
+
+def test_a_certificate_is_renewed_over_the_connection(bench: Bench) -> None:
+    bench.driver.put_domain(bench.host, bench.router())
+    machine = bench.driver.machine(bench.machine())
+    host = bench.driver.certificates(bench.host)
+    before = machine.certificate(), host.certificate()
+    assert host.relay_certificate() == before[1]
+    assert before[0].share_left(before[0].ends) == 0
+    authority = bench.authority
+    for agent, signed in (
+        (machine, authority.renew_machine_agent(machine.request_certificate().csr, ROUTER, "169.254.1.5")),
+        (host, authority.renew_host_agent(host.request_certificate().csr, HOST, bench.host.address)),
+    ):
+        taken = agent.put_certificate(SignedCertificate(certificate=signed, authority=authority.server_ca))
+        shown = agent.certificate()
+        assert (shown.serial, shown.ends.timestamp()) == (taken.serial, taken.ends)
+        with pytest.raises(AgentConflict, match="no request is open"):
+            agent.put_certificate(SignedCertificate(certificate=signed, authority=authority.server_ca))
+    assert machine.health().applied is None
+    assert host.relay_certificate() == host.certificate() != before[1]
+    machine.request_certificate()
+    with pytest.raises(AgentRefused, match="another key"):
+        machine.put_certificate(SignedCertificate(certificate=signed, authority=authority.server_ca))
 
 
 def test_nobody_home(bench: Bench) -> None:

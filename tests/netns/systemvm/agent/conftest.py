@@ -45,6 +45,10 @@ class Agent:
         self.mgmt = self.clients.issue(MGMT_NAME)
         self._process: Popen[str] | None = None
 
+    def bring(self, own: Pair) -> None:
+        """A new config disk, with this certificate, for the next start."""
+        self.bootstrap = msgspec.structs.replace(self.bootstrap, certificate=own.certificate, key=own.key)
+
     def start(self, **environment: str) -> None:
         """Start the agent's process, wait until it answers."""
         self.start_alone(**environment)

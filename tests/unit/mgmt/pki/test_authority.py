@@ -1,13 +1,20 @@
 """Certificates are good for their names, their roots and their time only."""
 
 import ssl
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from mgmt.pki.authority import CONSOLE_NAME, MGMT_NAME, Authority, vm_name
 from mgmt.pki.certificates import names_of
+from systemvm.engine.renewal import Renewal
+from systemvm.spec.certificate import SignedCertificate
 
 pytestmark = pytest.mark.unit
 MACHINE = "11111111-1111-4111-8111-111111111111"
@@ -61,6 +68,41 @@ def test_identities_are_renewed_before_they_end(authority: Authority, clock: Clo
     assert authority.due() == ["mgmt"]
     authority.forget_machine(MACHINE)
     assert authority.machine_agent(MACHINE, "169.254.0.7") != second
+
+
+def test_an_agent_takes_what_the_authority_signs_for_its_own_key(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "pki")
+    first = authority.machine_agent(MACHINE, "169.254.0.7")
+    files = tmp_path / "agent.crt", tmp_path / "agent.key"
+    for file, text in zip(files, (first.certificate, first.key), strict=True):
+        file.write_text(text)
+    renewal = Renewal(*files, tmp_path / "kept.pem", time.time)
+    request = renewal.request().csr
+    signed = authority.renew_machine_agent(request, MACHINE, "169.254.0.7")
+    assert names_of(signed) == names_of(first.certificate)
+    renewal.take(SignedCertificate(certificate=signed, authority=authority.server_ca))
+    authority.management()
+    server, client = _contexts(tmp_path / "pki", "mgmt", authority.client_ca)
+    renewal.load(server)
+    client.load_verify_locations(cadata=authority.server_ca)
+    _handshake(server, client, vm_name(MACHINE))
+    _handshake(server, client, "169.254.0.7")
+    # Another machine's name is signed only for whom we ask ourselves, whatever the request says.
+    other = authority.renew_machine_agent(request, MACHINE.replace("1", "2"), "169.254.0.8")
+    assert names_of(other) == (vm_name(MACHINE.replace("1", "2")), "169.254.0.8")
+
+
+def test_only_good_requests_are_signed(authority: Authority) -> None:
+    key = ec.generate_private_key(ec.SECP384R1())
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    large = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    raw = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
+    forged = ssl.DER_cert_to_PEM_cert(raw[:-1] + bytes([raw[-1] ^ 1])).replace(
+        " CERTIFICATE", " CERTIFICATE REQUEST"
+    )
+    for request, words in ((large, "not about an EC key on P-256"), (forged, "not signed"), ("x", "PEM")):
+        with pytest.raises(ValueError, match=words):
+            authority.renew_host_agent(request, "h", "172.31.240.1")
 
 
 def test_client_names(authority: Authority) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -118,6 +119,33 @@ def test_a_guest_that_powers_off_is_stopped_with_the_hosts_words(
     assert (row.state, row.reason) == (VmState.stopped, "VM web crashed (panicked)")
     bare_cloud.run(names.START_VM, vm_id=vm.id)
     assert bare_cloud.row(Vm, vm.id).state == VmState.running
+
+
+def test_after_a_reboot_of_the_host_system_vms_come_back_by_themselves(
+    bare_cloud: SmallCloud, loop: Reconciler
+) -> None:
+    """Nobody types anything. Guests are told to be Stopped, like in every cloud without high availability."""
+    turn(loop, 2)
+    network = bare_cloud.new_network()
+    guest = bare_cloud.new_vm(network)
+    bare_cloud.run(names.DEPLOY_VM, vm_id=guest.id)
+    rules = bare_cloud.document(bare_cloud.router(network).id).nftables
+    host = bare_cloud.simulator.hosts["172.31.240.1"]
+    host.is_down = True
+    assert turn(loop, 3) == []
+    for vm in bare_cloud.rows(Vm):
+        host.status[vm.id] = msgspec.structs.replace(host.status[vm.id], state="stopped", reason="shut off")
+        bare_cloud.simulator.machines.pop(vm.id, None)
+    host.is_down = False
+    assert sorted(turn(loop, 8)) == ["mark_stopped", "restart", "restart", "restart"]
+    assert kinds(bare_cloud) == {
+        "storage": "Running", "console": "Running", "router": "Running", "user": "Stopped"
+    }  # fmt: skip
+    assert all(vm.healthy for vm in bare_cloud.rows(Vm) if vm.kind != "user")
+    assert bare_cloud.document(bare_cloud.router(network).id).nftables == rules
+    assert bare_cloud.row(Vm, guest.id).reason == "VM web was powered off (shut off)"
+    bare_cloud.run(names.START_VM, vm_id=guest.id)
+    assert bare_cloud.row(Vm, guest.id).state == VmState.running
 
 
 def test_documents_that_are_behind_are_pushed(bare_cloud: SmallCloud, loop: Reconciler) -> None:

@@ -41,20 +41,3 @@ def test_documents_with_a_certificate_that_is_due_are_sent_again(
     assert console.console.client_certificate != before["console"].console.client_certificate
     left = renew(bare_cloud.runtime)
     assert left == sorted(f"machines/{vm.id}/agent" for vm in machines.values())
-
-
-def test_a_system_vm_is_started_anew_before_its_agents_certificate_ends(
-    bare_cloud: SmallCloud, tmp_path: Path
-) -> None:
-    clock = bare_cloud.clock
-    bare_cloud.runtime = dataclasses.replace(bare_cloud.runtime, authority=Authority(tmp_path / "pki", clock))
-    bare_cloud.run(names.ENSURE_SYSTEM_VMS, zone_id=bare_cloud.zone_id)
-    machines = bare_cloud.simulator.machines
-    before = {key: machine.bootstrap.certificate for key, machine in machines.items()}
-    clock.now += timedelta(days=81)
-    loop = Reconciler(bare_cloud.runtime)
-    assert {action.kind.value for action in loop.tick()} == {"restart"}
-    loop.wait_idle()
-    loop.stop()
-    assert {key for key, machine in machines.items() if machine.bootstrap.certificate == before[key]} == set()
-    assert all("certificate ends soon" in vm.reason for vm in bare_cloud.rows(Vm))

@@ -28,6 +28,8 @@ ROUTES = {
     "GET /v1/usage",
     "GET /v1/logs",
     "POST /v1/diagnostics",
+    "POST /v1/certificate/request",
+    "PUT /v1/certificate",
     "GET /v1/<role>/<path:path>",
 }
 METADATA = {

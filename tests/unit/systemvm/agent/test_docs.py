@@ -6,6 +6,7 @@ import pytest
 
 from systemvm.agent.errors import Forbidden
 from systemvm.engine.errors import ApplyFailed, Busy, InvalidDocument, StaleGeneration
+from systemvm.engine.renewal import NoRequest
 from tests.unit.systemvm.agent.test_app import ROUTES
 
 pytestmark = pytest.mark.unit
@@ -17,6 +18,6 @@ def test_every_route_is_described(route: str) -> None:
     assert f"| `{route.replace('<path:path>', '<path>')}` |" in PAGE
 
 
-@pytest.mark.parametrize("error", [Forbidden, StaleGeneration, Busy, InvalidDocument, ApplyFailed])
+@pytest.mark.parametrize("error", [Forbidden, StaleGeneration, Busy, InvalidDocument, ApplyFailed, NoRequest])
 def test_every_refusal_is_described(error: type[Forbidden]) -> None:
     assert f"| {error.status} | `{error.code}` |" in PAGE
