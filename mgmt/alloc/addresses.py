@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
+from mgmt.alloc import limits
 from mgmt.model.errors import NoCapacity, ParameterError
+from mgmt.model.resources import ResourceType
 from mgmt.model.states import AddressState
-from mgmt.store.tables import Network, PublicAddress, Vm
+from mgmt.store.tables import Account, Network, PublicAddress, Vm
 
 
 def claim(
@@ -15,8 +17,10 @@ def claim(
 ) -> PublicAddress:
     """Take the lowest free address of the network's zone, or `address`, for the network's owner.
 
-    Raises NoCapacity when none is left, ParameterError when the wanted one is taken or unknown.
+    Raises NoCapacity when none is left, ParameterError when the wanted one is taken or unknown, LimitReached
+    when the owner has enough.
     """
+    limits.reserve(session, session.get_one(Account, network.account_id), ResourceType.public_ip)
     owner = {
         "account_id": network.account_id,
         "domain_id": network.domain_id,
@@ -33,7 +37,9 @@ def claim_for_machine(session: Session, vm: Vm) -> PublicAddress:
 
 
 def release(session: Session, address: PublicAddress) -> None:
-    """Give an address back to its zone."""
+    """Give an address back to its zone; one that is free already stays as it is."""
+    if address.state != AddressState.free and address.account_id and not address.is_system:
+        limits.release(session, session.get_one(Account, address.account_id), ResourceType.public_ip)
     address.state = AddressState.free
     address.account_id = address.domain_id = address.network_id = None
     address.vm_id = address.vm_address = None

@@ -4,13 +4,13 @@ A VM counts unless it is Destroyed, Expunging or in Error; its volumes count unt
 their volumes and addresses are nobody's. A project counts for every account that administers it.
 """
 
-from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from mgmt.alloc.limits import Amounts, count_all, release_all
+from mgmt.alloc.limits import Amounts, count_all, lock_counts, release_all
 from mgmt.alloc.sizes import CPUS, MEMORY, size_of
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import AddressState, VmKind, VmState
@@ -31,6 +31,8 @@ from mgmt.store.tables import (
 
 NOT_COUNTED = (VmState.destroyed, VmState.expunging, VmState.error)
 PROJECT_ADMIN = "Admin"
+#: How many owners are counted by one statement.
+AT_ONCE = 200
 
 
 def amounts_of_vm(session: Session, vm: Vm) -> Amounts:
@@ -79,32 +81,58 @@ def recount(session: Session, account_ids: list[str]) -> dict[str, dict[Resource
     return found
 
 
-def correct_counts(session: Session, domain: Domain) -> None:
+def correct_account(session: Session, account: Account) -> None:
+    """Write the counts of an account anew from its rows; those of its domains stay as they are."""
+    lock_counts(session, [account.id], ResourceType)
+    _write(session, recount(session, [account.id]))
+
+
+def correct_domain(session: Session, domain: Domain) -> None:
     """Write the counts of a domain, and of all accounts and domains below it, anew from the rows.
 
-    Counts above it are not touched: they are corrected from there.
+    Counts above it stay as they are: they are corrected from there. Nobody counts there meanwhile.
     """
     below = Domain.path.startswith(domain.path, autoescape=True)
     domains = session.scalars(select(Domain).where(below, Domain.removed.is_(None))).all()
-    here = Account.domain_id.in_([row.id for row in domains])
-    accounts = session.scalars(select(Account).where(here, Account.removed.is_(None))).all()
-    counts = recount(session, [account.id for account in accounts])
-    totals: dict[str, dict[ResourceType, int]] = defaultdict(lambda: dict.fromkeys(ResourceType, 0))
+    ranked = sorted(domains, key=lambda row: (-row.path.count("/"), row.id))
+    query = select(Account.id, Account.domain_id).where(
+        Account.domain_id.in_(select(Domain.id).where(below)), Account.removed.is_(None)
+    )
+    homes = {account_id: home for account_id, home in session.execute(query.order_by(Account.id))}
+    totals: dict[str, dict[ResourceType, int]] = {row.path: dict.fromkeys(ResourceType, 0) for row in domains}
     paths = {row.id: row.path for row in domains}
-    for account in accounts:
-        for row in domains:
-            if paths[account.domain_id].startswith(row.path):
-                for kind, used in counts[account.id].items():
-                    totals[row.id][kind] += used
-    for owner_id, used_by_kind in [*counts.items(), *((row.id, totals[row.id]) for row in domains)]:
-        write_counts(session, owner_id, used_by_kind)
+    for some in _parts(list(homes)):
+        lock_counts(session, some, ResourceType)
+        counts = recount(session, some)
+        _write(session, counts)
+        for account_id, used in counts.items():
+            _add_up(totals, paths[homes[account_id]], used)
+    for some in _parts([row.id for row in ranked]):
+        lock_counts(session, some, ResourceType)
+    _write(session, {row.id: totals[row.path] for row in ranked})
 
 
-def write_counts(session: Session, owner_id: str, counts: dict[ResourceType, int]) -> None:
-    """Put these counts in the place of what was counted."""
-    for kind, used in counts.items():
-        session.merge(ResourceCount(owner_id=owner_id, type=int(kind), used=used))
-    session.flush()
+def _parts(ids: list[str]) -> list[list[str]]:
+    return [ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)]
+
+
+def _add_up(totals: dict[str, dict[ResourceType, int]], path: str, used: dict[ResourceType, int]) -> None:
+    """Add to the domain of this path and to all above it that are counted."""
+    names = path.strip("/").split("/")
+    above = {"/", *("/" + "/".join(names[:end]) + "/" for end in range(1, len(names) + 1))}
+    for one in above & totals.keys():
+        for kind, amount in used.items():
+            totals[one][kind] += amount
+
+
+def _write(session: Session, counts: Mapping[str, Mapping[ResourceType, int]]) -> None:
+    rows = [
+        {"owner_id": owner_id, "type": int(kind), "used": used}
+        for owner_id, used_by_kind in counts.items()
+        for kind, used in used_by_kind.items()
+    ]
+    if rows:
+        session.execute(update(ResourceCount), rows)
 
 
 def _queries(account_ids: list[str]) -> list[tuple[tuple[ResourceType, ...], Any]]:

@@ -6,7 +6,7 @@ nearest up to ROOT. A transaction that counts several resources hands them over 
 in the order of their numbers, so that all lock in one order and none waits for another in a circle.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,20 +46,20 @@ def release(session: Session, account: Account, kind: ResourceType, amount: int 
 def reserve_all(session: Session, account: Account, amounts: Amounts) -> None:
     """Count several resources at once, all or none. Raises LimitReached."""
     wanted = {kind: amount for kind, amount in sorted(amounts.items()) if amount > 0}
-    if not wanted:
-        return
-    owners = _owners(session, account)
-    used = _lock(session, [owner.id for owner in owners], wanted)
-    if account.type != AccountType.root_admin:  # as in CloudStack, also towards the domains
-        _check(session, owners, wanted, used)
-    _add(session, used, wanted)
+    if wanted:
+        _add(session, _locked_and_checked(session, account, wanted), wanted)
+
+
+def require(session: Session, account: Account, amounts: Amounts) -> None:
+    """Raise LimitReached unless so much could be reserved; nothing is counted."""
+    _locked_and_checked(session, account, amounts)
 
 
 def release_all(session: Session, account: Account, amounts: Amounts) -> None:
     """Count several resources less at once."""
     given = {kind: -amount for kind, amount in sorted(amounts.items()) if amount > 0}
     if given:
-        _add(session, _lock(session, [owner.id for owner in _owners(session, account)], given), given)
+        _add(session, lock_counts(session, [owner.id for owner in _owners(session, account)], given), given)
 
 
 def count_all(session: Session, account: Account, amounts: Amounts) -> None:
@@ -67,7 +67,7 @@ def count_all(session: Session, account: Account, amounts: Amounts) -> None:
     owners = [owner.id for owner in _owners(session, account)]
     changes = {kind: amount for kind, amount in sorted(amounts.items()) if amount}
     if changes:
-        _add(session, _lock(session, owners, changes), changes)
+        _add(session, lock_counts(session, owners, changes), changes)
 
 
 def default_limit(session: Session, kind: ResourceType, owner: OwnerKind) -> int:
@@ -79,7 +79,7 @@ def default_limits(session: Session, owner: OwnerKind) -> dict[ResourceType, int
     """The limits of an owner without limits of its own."""
     names = {limit_item(kind, owner): kind for kind in DEFAULT_LIMITS[owner]}
     query = select(ConfigurationValue.name, ConfigurationValue.value).where(
-        ConfigurationValue.name.in_(names), ConfigurationValue.scope.ilike(GLOBAL)
+        ConfigurationValue.name.in_(names), ConfigurationValue.scope == GLOBAL
     )
     changed = {names[name]: int(value) for name, value in session.execute(query)}
     return {**DEFAULT_LIMITS[owner], **changed}
@@ -132,16 +132,32 @@ def _owners(session: Session, account: Account) -> list[_Owner]:
     ]
 
 
-def _lock(session: Session, owner_ids: list[str], amounts: Amounts) -> dict[tuple[str, ResourceType], int]:
-    """What each owner has of each kind; nobody else changes it until this transaction ends."""
+def _locked_and_checked(
+    session: Session, account: Account, amounts: Amounts
+) -> dict[tuple[str, ResourceType], int]:
+    owners = _owners(session, account)
+    used = lock_counts(session, [owner.id for owner in owners], amounts)
+    if account.type != AccountType.root_admin:  # as in CloudStack, also towards the domains
+        _check(session, owners, amounts, used)
+    return used
+
+
+def lock_counts(
+    session: Session, owner_ids: Sequence[str], kinds: Iterable[ResourceType]
+) -> dict[tuple[str, ResourceType], int]:
+    """What each owner has of each kind; nobody else changes it until this transaction ends.
+
+    Owners are locked in the order in which they are named: accounts before domains, these from below.
+    """
+    wanted = list(kinds)
     rank = case({owner_id: at for at, owner_id in enumerate(owner_ids)}, value=ResourceCount.owner_id)
     query = (
         select(ResourceCount.owner_id, ResourceCount.type, ResourceCount.used)
-        .where(ResourceCount.owner_id.in_(owner_ids), ResourceCount.type.in_(list(amounts)))
+        .where(ResourceCount.owner_id.in_(owner_ids), ResourceCount.type.in_(wanted))
         .order_by(rank, ResourceCount.type)
         .with_for_update()
     )
-    keys = [(owner_id, kind) for owner_id in owner_ids for kind in amounts]
+    keys = [(owner_id, kind) for owner_id in owner_ids for kind in wanted]
     while True:
         found = {(owner, ResourceType(kind)): used for owner, kind, used in session.execute(query)}
         missing = [key for key in keys if key not in found]

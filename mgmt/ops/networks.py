@@ -4,8 +4,10 @@ from typing import cast
 
 from sqlalchemy import select
 
+from mgmt.alloc import limits
 from mgmt.alloc.addresses import claim, release
 from mgmt.alloc.vnis import new_vni
+from mgmt.model.resources import ResourceType
 from mgmt.model.states import NetworkState, VmState
 from mgmt.ops.documents import find_router, push_machine
 from mgmt.ops.host_networks import push_host
@@ -14,6 +16,7 @@ from mgmt.ops.saga import Saga
 from mgmt.ops.states import read_vm
 from mgmt.ops.system_vms import boot, create_router, remove_machine
 from mgmt.store.tables import (
+    Account,
     BalancerMember,
     BalancerRule,
     EgressRule,
@@ -149,4 +152,6 @@ def _release_all(runtime: Runtime, network_id: str) -> None:
         for address in session.scalars(select(PublicAddress).where(PublicAddress.network_id == network_id)):
             release(session, address)
         network = session.get_one(Network, network_id)
-        network.vni, network.state, network.removed = None, NetworkState.destroy, moment
+        if network.removed is None:
+            limits.release(session, session.get_one(Account, network.account_id), ResourceType.network)
+            network.vni, network.state, network.removed = None, NetworkState.destroy, moment

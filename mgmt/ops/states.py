@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mgmt.alloc.counted import set_vm_state
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Vm
 
@@ -13,7 +14,10 @@ def set_vm(runtime: Runtime, vm_id: str, **columns: Any) -> None:
         for name, value in columns.items():
             if not hasattr(vm, name):
                 raise AttributeError(f"VMs have no {name}")
-            setattr(vm, name, value)
+            if name == "state":
+                set_vm_state(session, vm, value)
+            else:
+                setattr(vm, name, value)
 
 
 def read_vm(runtime: Runtime, vm_id: str) -> Vm:

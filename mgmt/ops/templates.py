@@ -3,12 +3,14 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from mgmt.alloc import limits
 from mgmt.model.errors import InUse
+from mgmt.model.resources import ResourceType
 from mgmt.model.states import TemplateState, VmKind
 from mgmt.ops.documents import push_machine, touch_zone
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.store.tables import Template, Vm, Volume
+from mgmt.store.tables import Account, Template, Vm, Volume
 from mgmt.store.tables.base import now
 from systemvm.spec.appliances import TemplateState as Fetched
 from systemvm.spec.appliances import TemplateStatus
@@ -34,11 +36,19 @@ def store_status(session: Session, template: Template, status: TemplateStatus) -
     template.state = state
     template.percent = 100 if state == TemplateState.ready else status.percent
     template.reason = status.error or ("" if state == TemplateState.ready else status.state.value)
+    _count_size(session, template, status.size)
     template.size, template.virtual_size, template.sha256 = status.size, status.virtual_size, status.sha256
     if before[0] != state:
         # What a document lets the storage VM reach depends on what it still has to fetch.
         touch_storage(session, template.zone_id)
     return before != (template.state, template.percent, template.reason)
+
+
+def _count_size(session: Session, template: Template, size: int) -> None:
+    """Count what a template takes, known only now; an owner over the limit registers no other one."""
+    if template.removed is None and size != template.size:
+        account = session.get_one(Account, template.account_id)
+        limits.count_all(session, account, {ResourceType.secondary_storage: size - template.size})
 
 
 def count_users(session: Session, template_id: str) -> int:
@@ -57,9 +67,15 @@ def _remove(runtime: Runtime, template_id: str) -> str:
         )
         if waiting is not None:
             raise InUse(f"template {template.name} is needed by volume {waiting}, which is not made yet")
-        template.state, template.removed = TemplateState.deleted, now()
+        if template.removed is None:
+            limits.release_all(session, session.get_one(Account, template.account_id), _amounts(template))
+            template.state, template.removed = TemplateState.deleted, now()
         touch_storage(session, template.zone_id)
         return template.zone_id
+
+
+def _amounts(template: Template) -> limits.Amounts:
+    return {ResourceType.template: 1, ResourceType.secondary_storage: template.size}
 
 
 def _push(runtime: Runtime, zone_id: str) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from mgmt.alloc.counted import release_volumes
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import RuleState, VmState, VolumeKind, VolumeState
 from mgmt.ops.documents import push_router, touch_router
@@ -189,6 +190,7 @@ def _remove_rows(runtime: Runtime, vm_id: str) -> list[str]:
             nic.removed = moment
         for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
             if volume.kind == VolumeKind.root:
+                release_volumes(session, volume)
                 volume.removed, volume.state = moment, VolumeState.destroy
             else:
                 volume.vm_id, volume.device = None, None

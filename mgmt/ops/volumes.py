@@ -3,6 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mgmt.alloc.counted import release_volumes
 from mgmt.alloc.pools import place_volume
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmState, VolumeKind, VolumeState
@@ -200,4 +201,6 @@ def _remove_file(runtime: Runtime, volume_id: str) -> None:
 def _remove_row(runtime: Runtime, volume_id: str) -> None:
     with runtime.database.writing() as session:
         volume = session.get_one(Volume, volume_id)
-        volume.removed, volume.state = now(), VolumeState.destroy
+        if volume.removed is None:
+            release_volumes(session, volume)
+            volume.removed, volume.state = now(), VolumeState.destroy

@@ -11,7 +11,6 @@ from sqlalchemy import func, select
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import PlainListCommand
-from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import unknown_entity
 from mgmt.api.registry import REGISTRY, Response, Spec, SyncCommand
 from mgmt.api.responses.discovery import (
@@ -20,7 +19,6 @@ from mgmt.api.responses.discovery import (
     HypervisorResponse,
     OsCategoryResponse,
     OsTypeResponse,
-    ResourceLimitResponse,
     ServerMetricsResponse,
     ServerResponse,
 )
@@ -32,22 +30,6 @@ from mgmt.store.tables.base import now
 
 HYPERVISORS = ("KVM",)
 STARTED = now()
-
-RESOURCES = {
-    0: "user_vm",
-    1: "public_ip",
-    2: "volume",
-    3: "snapshot",
-    4: "template",
-    5: "project",
-    6: "network",
-    7: "vpc",
-    8: "cpu",
-    9: "memory",
-    10: "primary_storage",
-    11: "secondary_storage",
-}
-"""CloudStack's numbers of the kinds of limits."""
 
 
 class ListCapabilities(SyncCommand, kw_only=True, frozen=True):
@@ -114,33 +96,6 @@ class ListOsCategories(PlainListCommand, kw_only=True, frozen=True):
         """The fixed list, filtered."""
         found = [OsCategoryResponse(id=category_id(name), name=name) for name in CATEGORIES]
         return [item for item in found if self.id in (None, item.id) and self.name in (None, item.name)]
-
-
-class ListResourceLimits(PlainListCommand, kw_only=True, frozen=True):
-    """Lists the limits of an account: there are none yet."""
-
-    spec = Spec(answer=ResourceLimitResponse, key="resourcelimit", access=EVERYONE)
-
-    account: OwnerAccount = None
-    domainid: OwnerDomain = None
-    projectid: OwnerProject = None
-    resourcetype: Annotated[int | None, "the number of the kind of resource"] = None
-    resourcetypename: Annotated[str | None, "the name of the kind of resource"] = None
-
-    def items(self, call: Call) -> Sequence[Response]:
-        """-1, no limit, for each kind."""
-        return [
-            ResourceLimitResponse(
-                account=call.owner.account.name,
-                domain=call.owner.domain.name,
-                domainid=call.owner.domain.id,
-                resourcetype=str(number),
-                resourcetypename=name,
-                max=-1,
-            )
-            for number, name in RESOURCES.items()
-            if self.resourcetype in (None, number) and self.resourcetypename in (None, name)
-        ]
 
 
 class ListManagementServersMetrics(PlainListCommand, kw_only=True, frozen=True):

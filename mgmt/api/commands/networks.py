@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from sqlalchemy import Select, select
 
+from mgmt.alloc.limits import reserve
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.addresses import network_of, read_address
 from mgmt.api.call import Call
@@ -15,6 +16,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.networks import NETWORK
 from mgmt.model.errors import InUse, ParameterError
+from mgmt.model.resources import ResourceType
 from mgmt.model.states import NetworkState, VmKind, VmState
 from mgmt.ops import names
 from mgmt.store.tables import Job, Network, NetworkOffering, Nic, PhysicalNetwork, Vm, Zone
@@ -79,6 +81,7 @@ class CreateNetwork(SyncCommand, kw_only=True, frozen=True):
         if not call.session.scalar(select(PhysicalNetwork.id).where(PhysicalNetwork.zone_id == zone.id)):
             raise ParameterError(f"Zone {zone.name} has no physical network yet; create one first")
         network, gateway = _addresses(self.gateway, self.netmask, zone)
+        reserve(call.session, call.owner.account, ResourceType.network)
         row = Network(
             account_id=call.owner.account.id,
             domain_id=call.owner.domain.id,

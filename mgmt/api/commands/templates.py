@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 from sqlalchemy import Select, or_, select
 
+from mgmt.alloc.limits import require, reserve
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, OwnedListCommand
@@ -15,6 +16,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.templates import TEMPLATE
 from mgmt.model.errors import InUse, ParameterError, PermissionDenied
+from mgmt.model.resources import ResourceType
 from mgmt.model.states import TemplateState
 from mgmt.ops import names
 from mgmt.ops.templates import touch_storage
@@ -94,6 +96,8 @@ class RegisterTemplate(SyncCommand, kw_only=True, frozen=True):
         zone = self._zone(call)
         if not call.session.scalar(select(ImageStore.id).where(ImageStore.zone_id == zone.id)):
             raise ParameterError(f"Zone {zone.name} has no image store; add one first")
+        require(call.session, call.owner.account, {ResourceType.secondary_storage: 1})
+        reserve(call.session, call.owner.account, ResourceType.template)
         row = Template(
             account_id=call.owner.account.id,
             domain_id=call.owner.domain.id,

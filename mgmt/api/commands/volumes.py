@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 from sqlalchemy import Select, select
 
+from mgmt.alloc.counted import amounts_of_volumes
+from mgmt.alloc.limits import reserve_all
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, OwnedListCommand
@@ -71,13 +73,15 @@ class CreateVolume(AsyncCommand, kw_only=True, frozen=True):
         if vm is not None:
             check_attachable(vm)
         offering = call.row(DiskOffering, self.diskofferingid)
+        size = self._bytes(offering)
+        reserve_all(call.session, call.owner.account, amounts_of_volumes(size))
         row = Volume(
             account_id=call.owner.account.id,
             domain_id=call.owner.domain.id,
             zone_id=zone_id,
             offering_id=offering.id,
             name=self.name,
-            size=self._bytes(offering),
+            size=size,
         )
         call.session.add(row)
         call.session.flush()

@@ -54,17 +54,6 @@ class OsCategoryResponse(Response):
     name: str
 
 
-class ResourceLimitResponse(Response):
-    """A limit of an account; -1 is none."""
-
-    account: str
-    domain: str
-    domainid: str
-    resourcetype: str
-    resourcetypename: str
-    max: int
-
-
 class ServerResponse(Response):
     """A management server."""
 

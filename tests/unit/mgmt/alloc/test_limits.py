@@ -120,7 +120,7 @@ def test_defaults_are_the_configuration_items(tenant: Tenant) -> None:
         assert default_limit(session, ResourceType.project, OwnerKind.project) == -1
         name = limit_item(VM, OwnerKind.account)
         assert name == "max.account.user.vms"
-        session.add(ConfigurationValue(scope="Global", scope_id="", name=name, value="1"))
+        session.add(ConfigurationValue(scope="global", scope_id="", name=name, value="1"))
     tenant.reserve(VM)
     with pytest.raises(LimitReached, match="may have 1 of"):
         tenant.reserve(VM)
