@@ -16,6 +16,8 @@ from mgmt.alloc.refusals import HostView, why_none
 from mgmt.alloc.sizes import CPUS, MEMORY
 from mgmt.model.configuration import (
     ALLOCATION_ALGORITHM,
+    CLUSTER_CPU_LIMIT,
+    CLUSTER_MEMORY_LIMIT,
     CPU_OVERPROVISIONING,
     HOST_RESERVED_MEMORY,
     MEMORY_OVERPROVISIONING,
@@ -39,7 +41,14 @@ from mgmt.store.tables import (
 
 _TAKING = (VmState.starting, VmState.running, VmState.stopping)
 
-_SETTINGS = (ALLOCATION_ALGORITHM, CPU_OVERPROVISIONING, MEMORY_OVERPROVISIONING, HOST_RESERVED_MEMORY)
+_SETTINGS = (
+    ALLOCATION_ALGORITHM,
+    CPU_OVERPROVISIONING,
+    MEMORY_OVERPROVISIONING,
+    HOST_RESERVED_MEMORY,
+    CLUSTER_CPU_LIMIT,
+    CLUSTER_MEMORY_LIMIT,
+)
 
 
 @dataclass(frozen=True)
@@ -110,8 +119,10 @@ class _Room:
         self._by_cluster = session.scalars(query).all()
         self.planner: str = self._everywhere[ALLOCATION_ALGORITHM.name]
         reserve = self._setting(HOST_RESERVED_MEMORY)
-        self.most_cpus = Host.cpus * self._setting(CPU_OVERPROVISIONING)
-        self.most_memory = Host.memory_mib * self._setting(MEMORY_OVERPROVISIONING) - reserve
+        cpus = Host.cpus * self._setting(CPU_OVERPROVISIONING)
+        memory = Host.memory_mib * self._setting(MEMORY_OVERPROVISIONING) - reserve
+        self.most_cpus = cpus * self._setting(CLUSTER_CPU_LIMIT)
+        self.most_memory = memory * self._setting(CLUSTER_MEMORY_LIMIT)
         self.free_cpus = self.most_cpus - _used(CPUS)
         self.free_memory = self.most_memory - _used(MEMORY)
 

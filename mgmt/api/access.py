@@ -148,6 +148,9 @@ INFRASTRUCTURE = (
     tables.PhysicalNetwork,
     tables.TrafficType,
     tables.VlanRange,
+    tables.Alert,
+    tables.ServiceProvider,
+    tables.Dedication,
 )
 OFFERINGS = (tables.ServiceOffering, tables.DiskOffering, tables.NetworkOffering)
 

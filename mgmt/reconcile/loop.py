@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mgmt.ops.runtime import Runtime
 from mgmt.reconcile.act import act
+from mgmt.reconcile.alerts import update_alerts
 from mgmt.reconcile.certificates import Certificates
 from mgmt.reconcile.decide import Action, decide
 from mgmt.reconcile.look import take_snapshot
@@ -81,6 +82,8 @@ class Reconciler:
         if count % INFO_EVERY == 0:
             self._sweeper.sweep()
             renew(self._runtime)
+            unrenewed = dict(self._certificates.unrenewed)
+            update_alerts(self._runtime, {subject: left.days_left for subject, left in unrenewed.items()})
         return started
 
     def wait_idle(self) -> None:

@@ -5,10 +5,11 @@ the scopes that an item has count.
 """
 
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Float, cast, delete, func, literal, select, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from mgmt.model.configuration import Item, Scope
 from mgmt.store.tables import Account, Cluster, ConfigurationValue, Domain, StoragePool
@@ -65,13 +66,37 @@ def _closest(item: Item[T], places: Iterable[Place], found: Mapping[tuple[str, s
     return item.default
 
 
-def values_by_id(session: Session, item: Item[T], scope: Scope) -> dict[str, T]:
-    """What an item is set to at each place of a scope, for whole lists; everywhere's value is below ""."""
-    query = select(ConfigurationValue).where(
-        ConfigurationValue.name == item.name, ConfigurationValue.scope.in_((scope, Scope.everywhere))
-    )
-    values = {"": item.default}
-    return values | {row.scope_id: item.read(row.value) for row in session.scalars(query)}
+def configured_column(item: Item[Any], at: Mapping[Scope, ColumnElement[Any]]) -> ColumnElement[Any]:
+    """A number's value at a place that differs from row to row, as an expression within a statement.
+
+    `at` names the columns with the ids of the places, the closest scope first.
+    """
+    places: list[tuple[Scope, ColumnElement[Any]]] = [*at.items(), (Scope.everywhere, literal(""))]
+    values = []
+    for scope, column in places:
+        row = aliased(ConfigurationValue)
+        found = select(cast(row.value, Float)).where(
+            row.name == item.name, row.scope == scope.value, row.scope_id == column
+        )
+        values.append(found.correlate_except(row).scalar_subquery())
+    return func.coalesce(*values, literal(item.default, Float))
+
+
+@dataclass(frozen=True)
+class Values:
+    """Everything that is set for some items, read by one statement: for loops over many places."""
+
+    found: Mapping[tuple[str, str, str], str]
+
+    def at(self, item: Item[T], *places: Place) -> T:
+        """The value of an item; `places` are the closest first, everywhere comes last by itself."""
+        return _closest(item, (*places, EVERYWHERE), self.found)
+
+
+def all_values(session: Session, items: Iterable[Item[Any]]) -> Values:
+    """What is set for these items, wherever it is."""
+    query = select(ConfigurationValue).where(ConfigurationValue.name.in_([item.name for item in items]))
+    return Values({(row.name, row.scope, row.scope_id): row.value for row in session.scalars(query)})
 
 
 def set_value(session: Session, item: Item[T], place: Place, value: T) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import TagResponse, plain_tags_of, rows_by_id
+from mgmt.model.configuration import CPU_OVERPROVISIONING, MEMORY_OVERPROVISIONING, Item, Scope
+from mgmt.store.configured import all_values
 from mgmt.store.tables import Cluster, PhysicalNetwork, Pod, TrafficType, VlanRange, Zone
 
 
@@ -167,15 +169,20 @@ class ClusterResponse(Response):
     hypervisortype: str
     clustertype: str
     allocationstate: str
+    cpuovercommitratio: str
+    memoryovercommitratio: str
     managedstate: str = "Managed"
-    cpuovercommitratio: str = "1.0"
-    memoryovercommitratio: str = "1.0"
 
 
 def cluster_responses(call: Call, rows: Sequence[Cluster]) -> list[ClusterResponse]:
     """Clusters on the wire."""
     zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
     pods = rows_by_id(call, Pod, (row.pod_id for row in rows))
+    values = all_values(call.session, (CPU_OVERPROVISIONING, MEMORY_OVERPROVISIONING))
+
+    def ratio(row: Cluster, item: Item[float]) -> str:
+        return str(values.at(item, (Scope.cluster, row.id), (Scope.zone, row.zone_id)))
+
     return [
         ClusterResponse(
             id=row.id,
@@ -187,6 +194,8 @@ def cluster_responses(call: Call, rows: Sequence[Cluster]) -> list[ClusterRespon
             hypervisortype=row.hypervisor,
             clustertype=row.cluster_type,
             allocationstate=row.allocation,
+            cpuovercommitratio=ratio(row, CPU_OVERPROVISIONING),
+            memoryovercommitratio=ratio(row, MEMORY_OVERPROVISIONING),
         )
         for row in rows
     ]

@@ -27,7 +27,6 @@ from mgmt.model.configuration.items import (
     STORAGE_ALLOCATED_NOTICE,
     STORAGE_OVERPROVISIONING,
     STORAGE_USED_NOTICE,
-    USAGE_ENABLED,
     find_item,
 )
 
@@ -56,7 +55,6 @@ __all__ = [
     "STORAGE_ALLOCATED_NOTICE",
     "STORAGE_OVERPROVISIONING",
     "STORAGE_USED_NOTICE",
-    "USAGE_ENABLED",
     "ZONE",
     "Item",
     "Scope",

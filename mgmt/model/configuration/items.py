@@ -103,13 +103,13 @@ def _threshold(name: str, default: float, description: str, scopes: Any) -> Item
 CLUSTER_CPU_LIMIT = _threshold(
     "cluster.cpu.allocated.capacity.disablethreshold",
     1.0,
-    "the share of virtual CPUs given away above which a cluster takes no more virtual machines",
+    "the share of the virtual CPUs of a cluster's hosts that may be given away",
     CLUSTER,
 )
 CLUSTER_MEMORY_LIMIT = _threshold(
     "cluster.memory.allocated.capacity.disablethreshold",
     1.0,
-    "the share of memory given away above which a cluster takes no more virtual machines",
+    "the share of the memory of a cluster's hosts that may be given away",
     CLUSTER,
 )
 POOL_ALLOCATED_LIMIT = _threshold(
@@ -190,14 +190,6 @@ SESSION_MINUTES = Item(
     low=1,
     high=_YEAR_DAYS * 1440,
 )
-USAGE_ENABLED = Item(
-    name="enable.usage.server",
-    default=True,
-    category="Usage",
-    group="Usage",
-    description="true: usage records are made for each finished day",
-)
-
 _ALL: tuple[Item[Any], ...] = (
     EXPUNGE_DELAY,
     EXPUNGE_INTERVAL,
@@ -219,7 +211,6 @@ _ALL: tuple[Item[Any], ...] = (
     ALERT_PURGE_DAYS,
     JOB_EXPIRE_MINUTES,
     SESSION_MINUTES,
-    USAGE_ENABLED,
     *LIMIT_ITEMS,
 )
 

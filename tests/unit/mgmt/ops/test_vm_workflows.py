@@ -101,7 +101,9 @@ def test_no_capacity_says_why_for_each_host(cloud: SmallCloud) -> None:
 
         session.get_one(Host, cloud.host_id).memory_mib = 1100
     vm = cloud.new_vm(cloud.new_network())
-    with pytest.raises(StepFailed, match="no host with 128 MB free in zone zone1: 1 host, largest free 76 MB on host1") as failed:
+    with pytest.raises(
+        StepFailed, match="no host with 128 MB free in zone zone1: 1 host, largest free 76 MB on host1"
+    ) as failed:
         cloud.run(names.DEPLOY_VM, vm_id=vm.id)
     assert failed.value.code == 533
     assert cloud.row(Vm, vm.id).state == VmState.error

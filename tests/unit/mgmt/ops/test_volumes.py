@@ -86,6 +86,6 @@ def test_a_failed_plug_takes_the_volume_back(cloud: SmallCloud, vm: Vm, volume: 
 def test_no_room_says_how_full_each_pool_is(cloud: SmallCloud, vm: Vm, volume: Volume) -> None:
     with cloud.runtime.database.writing() as session:
         session.get_one(Volume, volume.id).size = 5000 << 30
-    with pytest.raises(StepFailed, match=r"pool primary: .* of 2000.0 GiB are promised") as failed:
+    with pytest.raises(StepFailed, match=r"pool primary has promised .* of 2000.0 GiB") as failed:
         cloud.run(names.ATTACH_VOLUME, volume_id=volume.id, vm_id=vm.id)
     assert failed.value.code == 533

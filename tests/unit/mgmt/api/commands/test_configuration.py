@@ -1,5 +1,6 @@
 """The configuration through the API: scopes, validation, and that what is set is what is used."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mgmt.store.passwords import hash_password
 from mgmt.store.tables import Account, Cluster, Domain, Pod, StoragePool, User, Zone
 
 pytestmark = pytest.mark.unit
+MGMT = Path(__file__).parents[5] / "mgmt"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,22 @@ def test_every_item_is_listed_with_its_default(admin: Client) -> None:
     groups = {item["name"] for item in admin.get("listConfigurationGroups")["configurationgroup"]}
     assert groups == {item["group"] for item in listed}
     assert admin.get("listConfigurations", keyword="no such words") == {}
-    assert admin.get("listConfigurations", category="Usage")["count"] == 1
+    assert admin.get("listConfigurations", category="Alert")["count"] == 5
+
+
+def test_no_item_is_there_that_nothing_reads() -> None:
+    """Every constant of the registry is used by code outside it."""
+    source = "\n".join(
+        path.read_text() for path in MGMT.rglob("*.py") if "configuration" not in path.parent.name
+    )
+    constants = re.findall(
+        r"^([A-Z_]+) = (?:Item|_threshold)\(",
+        (MGMT / "model" / "configuration" / "items.py").read_text(),
+        re.M,
+    )
+    assert len(constants) > 15
+    unread = [name for name in (*constants, "default_limits") if not re.search(rf"\b{name}\b", source)]
+    assert unread == []
 
 
 @pytest.mark.parametrize(
@@ -108,8 +125,7 @@ def test_the_closest_value_holds(
         ("cpu.overprovisioning.factor", "nan", "expected a number from 1 to 100"),
         ("cpu.overprovisioning.factor", "0.5", "expected a number from 1 to 100"),
         ("pool.storage.capacity.disablethreshold", "1.5", "expected a number from 0 to 1"),
-        ("vm.allocation.algorithm", "best", "expected one of firstfit, random"),
-        ("enable.usage.server", "yes", "expected true or false"),
+        ("vm.allocation.algorithm", "best", "expected one of firstfit, firstfitleastconsumed"),
     ],
 )
 def test_a_wrong_value_names_item_value_and_what_is_allowed(
