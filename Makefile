@@ -10,8 +10,9 @@ help:  ## what there is to make
 setup:  ## install what the cloud needs: Debian packages, Python packages
 	@scripts/setup
 
+up: export UPLINK ?=
 up: setup  ## bring up the cloud on this machine (UPLINK=eth0 lets guests out through that interface)
-	@$(PILEUS) up $(if $(UPLINK),--uplink $(UPLINK))
+	@$(PILEUS) up --uplink="$$UPLINK"
 
 down:  ## stop everything `make up` started; keep the data
 	@$(PILEUS) down

@@ -4,7 +4,6 @@ Other tables (the operator's, Docker's) are left alone; a packet passes only if 
 """
 
 import ipaddress
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -12,43 +11,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from appliance.hostagent.config import HostAgentConfig
 from appliance.hostagent.topology import VXLAN_PORT, guest_bridge
 from systemvm.engine.command import run
-from systemvm.engine.files import write_atomic
 from systemvm.engine.templates import quoted
 from systemvm.spec.host import LINKLOCAL_GATEWAY, SEED_PORT, Bridge, HostState
 
 TABLE = ("inet", "pileus_host")
-_IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 
-@dataclass(frozen=True)
-class Forwarding:
-    """Where the machine's own setting of IPv4 forwarding is remembered while ours is in force."""
-
-    remembered: Path
-    setting: Path = _IP_FORWARD
-
-    def open(self) -> None:
-        """Let the machine route."""
-        if not self.remembered.exists():
-            write_atomic(self.remembered, self.setting.read_bytes())
-        self.setting.write_text("1")
-
-    def restore(self) -> None:
-        """Put back what was there before `open`; nothing when it never was."""
-        if self.remembered.exists():
-            self.setting.write_bytes(self.remembered.read_bytes())
-            self.remembered.unlink()
-
-
-def render_firewall(state: HostState, config: HostAgentConfig) -> str:
-    """The ruleset; pure.
+def render_firewall(state: HostState, config: HostAgentConfig, *, is_router: bool) -> str:
+    """The ruleset; pure. `is_router`: the machine routes for others too, by its operator's will.
 
     A bridge with an uplink belongs to the operator's network as well: the host's services on it are the
     operator's firewall's business. All other bridges are closed.
     """
     guests = [guest_bridge(network.vni) for network in state.networks]
-    routed = [bridge for bridge in state.bridges if not bridge.uplink and _is_public(bridge, config)]
-    masqueraded = routed if state.masquerade else []
+    closed = [bridge for bridge in state.bridges if not bridge.uplink]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -60,18 +36,29 @@ def render_firewall(state: HostState, config: HostAgentConfig) -> str:
     environment.filters["quoted"] = quoted
     return environment.get_template("firewall.nft.j2").render(
         bridges=[bridge.name for bridge in state.bridges] + guests,
-        closed=[bridge.name for bridge in state.bridges if not bridge.uplink] + guests,
+        closed=[bridge.name for bridge in closed] + guests,
+        own_addresses=[address.partition("/")[0] for bridge in closed for address in bridge.addresses],
         management=[bridge.name for bridge in state.bridges if _has(bridge, config.management_address)],
         ports=[config.agent_port, config.tunnel_port, config.console_relay_port, SEED_PORT],
         vxlan_port=VXLAN_PORT,
-        masqueraded=[bridge.name for bridge in masqueraded],
-        masqueraded_networks=[
-            str(ipaddress.ip_interface(address).network)
-            for bridge in masqueraded
-            for address in bridge.addresses
-        ],
+        masqueraded={
+            bridge.name: [str(ipaddress.ip_interface(address).network) for address in bridge.addresses]
+            for bridge in masqueraded_bridges(state, config)
+        },
         uplink=state.masquerade,
+        is_router=is_router,
     )
+
+
+def masqueraded_bridges(state: HostState, config: HostAgentConfig) -> list[Bridge]:
+    """The bridges whose guests leave by the uplink: the public ones that have no way out of their own."""
+    if not state.masquerade:
+        return []
+    return [
+        bridge
+        for bridge in state.bridges
+        if bridge.addresses and not bridge.uplink and _is_public(bridge, config)
+    ]
 
 
 def apply_firewall(ruleset: str) -> None:

@@ -26,9 +26,8 @@ from appliance.hostagent.topology import (
     Topology,
     TunnelLink,
 )
+from appliance.hostagent.uplinks import MARK
 
-#: IFLA_IFALIAS of every link that we made.
-MARK = "pileus"
 #: Put before the operator's own IFLA_IFALIAS of an interface while it is a bridge's uplink.
 UPLINK_MARK = "pileus-uplink"
 # linux/neighbour.h
@@ -56,12 +55,6 @@ def execute(steps: list[Step]) -> None:
                 _execute(netlink, step)
             except NetlinkError as error:
                 raise Refused(f"{step}: {error}") from None
-
-
-def require(name: str) -> None:
-    """Raises Refused when there is no such interface."""
-    with IPRoute() as netlink:
-        _index(netlink, name)
 
 
 def _execute(netlink: Any, step: Step) -> None:

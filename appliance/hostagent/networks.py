@@ -2,7 +2,6 @@
 
 import ipaddress
 import logging
-import re
 import threading
 from pathlib import Path
 
@@ -10,7 +9,10 @@ import msgspec
 
 from appliance.hostagent import firewall, links
 from appliance.hostagent.config import HostAgentConfig
+from appliance.hostagent.errors import Refused
+from appliance.hostagent.forwarding import Forwarding
 from appliance.hostagent.topology import DEFAULT_MTU, Topology, guest_bridge, plan, wanted_topology
+from appliance.hostagent.uplinks import is_link_name, read_links, uplink_problem
 from appliance.paths import Paths
 from systemvm.engine.errors import ApplyFailed, EngineError, InvalidDocument, StaleGeneration
 from systemvm.engine.files import write_atomic
@@ -19,8 +21,6 @@ from systemvm.spec.host import HostState
 from systemvm.spec.types import Problem
 
 _log = logging.getLogger("pileus.host")
-# dev_valid_name() of the kernel, without what nobody uses.
-_LINK = re.compile(r"[A-Za-z0-9._-]{1,15}")
 
 
 def state_file(paths: Paths) -> Path:
@@ -96,17 +96,15 @@ class HostNetworks:
 
     def _converge(self, document: HostState | None) -> bool:
         state = self._effective(document)
-        if state.masquerade:
-            links.require(state.masquerade)
+        if state.masquerade and (problem := uplink_problem(state.masquerade, read_links())):
+            raise Refused(": ".join(problem))
         steps = plan(self._wanted(state), links.read_topology())
         # The firewall first: no bridge is open for even a moment.
-        ruleset = firewall.render_firewall(state, self._config)
+        ruleset = firewall.render_firewall(state, self._config, is_router=self._forwarding.is_router)
         firewall.apply_firewall(ruleset)
         links.execute(steps)
-        if state.masquerade:
-            self._forwarding.open()
-        else:
-            self._forwarding.restore()
+        masqueraded = [bridge.name for bridge in firewall.masqueraded_bridges(state, self._config)]
+        self._forwarding.open_only([*masqueraded, state.masquerade] if masqueraded else [])
         for step in steps:
             _log.info("%s, because generation %d asks for it", step, state.generation)
         return bool(steps)
@@ -131,17 +129,17 @@ class HostNetworks:
         return wanted_topology(state, self._config.management_address)
 
 
-def remove_all(paths: Paths | None = None) -> int:
-    """Remove all links and rules of ours and restore forwarding; how many links. Raises EngineError."""
+def remove_all(paths: Paths) -> int:
+    """Remove all links, rules and settings of ours; how many links. Raises EngineError."""
     steps = plan(Topology({}, {}), links.read_topology())
     links.execute(steps)
+    _forwarding(paths).open_only([])
     firewall.remove_firewall()
-    _forwarding(paths or Paths.from_environment()).restore()
     return len(steps)
 
 
-def _forwarding(paths: Paths) -> firewall.Forwarding:
-    return firewall.Forwarding(paths.host / "ip_forward.before")
+def _forwarding(paths: Paths) -> Forwarding:
+    return Forwarding(paths.host / "forwarding.json")
 
 
 def check_state(state: HostState, config: HostAgentConfig) -> list[Problem]:
@@ -151,7 +149,7 @@ def check_state(state: HostState, config: HostAgentConfig) -> list[Problem]:
         problems.append(Problem(path="host", message=f"this host is {config.host}, not {state.host}"))
     if state.ticket_key and not is_public_key(state.ticket_key):
         problems.append(Problem(path="ticket_key", message="not an Ed25519 public key in PEM"))
-    if state.masquerade and not _LINK.fullmatch(state.masquerade):
+    if state.masquerade and not is_link_name(state.masquerade):
         problems.append(Problem(path="masquerade", message=f"{state.masquerade!r} is no interface name"))
     return problems + _bridge_problems(state) + _network_problems(state)
 
@@ -164,7 +162,7 @@ def _bridge_problems(state: HostState) -> list[Problem]:
         if bridge.name in reserved:
             problems.append(Problem(path=f"{path}.name", message=f"there are two bridges {bridge.name}"))
         reserved.add(bridge.name)
-        if bridge.uplink and not _LINK.fullmatch(bridge.uplink):
+        if bridge.uplink and not is_link_name(bridge.uplink):
             message = f"{bridge.uplink!r} is no interface name"
             problems.append(Problem(path=f"{path}.uplink", message=message))
         for number, address in enumerate(bridge.addresses):

@@ -41,7 +41,7 @@ def down_steps(paths: Paths) -> list[Step]:
         return "host agent, relay and libvirt stopped"
 
     def networks(say: Progress) -> str:
-        return f"{remove_all()} removed"
+        return f"{remove_all(paths)} removed"
 
     return [
         Step("Management server", management),

@@ -49,7 +49,6 @@ def bring_up(paths: Paths, settings: Settings, console: Console) -> Bringup:
     if problem := paths.problem():
         raise StepFailed(problem, "set PILEUS_HOME to a shorter path")
     paths.create()
-    write_settings(paths, settings)
     bringup = Bringup(paths, settings, console)
     run_steps(
         [
@@ -92,6 +91,8 @@ def _preflight(bringup: Bringup, say: Progress) -> str:
             "; ".join(f"{result.name}: {result.cause}" for result in failed),
             " ".join(result.repair for result in failed),
         )
+    # Not before: what preflight refused must not come back with the next `pileus status` or `pileus up`.
+    write_settings(bringup.paths, bringup.settings)
     return f"{len(results)} checks passed"
 
 
@@ -127,7 +128,8 @@ def _hypervisor(bringup: Bringup) -> str:
     config = node.host_agent_config(bringup.paths, settings, found.kind)
     node.start_host_agent(bringup.paths, bringup.daemons, config)
     mode = "KVM" if found.kind == "kvm" else "TCG"
-    return f"libvirt and host agent; VMs run under {mode}"
+    way_out = f"guests leave through {settings.uplink}" if settings.uplink else "the public network is closed"
+    return f"libvirt and host agent; VMs run under {mode}; {way_out}"
 
 
 def _mgmt(bringup: Bringup, say: Progress) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from cs import CloudStack
 
 from appliance.launcher.client import find_or_create
+from appliance.launcher.resolvers import read_resolvers
 from appliance.launcher.settings import Settings, address_at, netmask
 from appliance.launcher.steps import Progress
 from systemvm.spec.host import HOST_AGENT_PORT
@@ -41,7 +42,20 @@ def configure_zone(cloud: CloudStack, settings: Settings, say: Progress) -> str:
     _host_and_storage(cloud, settings, zone, pod, cluster)
     if zone["allocationstate"] != "Enabled":
         cloud.updateZone(id=zone["id"], allocationstate="Enabled")
-    return f"{settings.zone}, enabled"
+    return f"{settings.zone}, enabled; {_resolvers(cloud, settings, zone)}"
+
+
+def _resolvers(cloud: CloudStack, settings: Settings, zone: dict[str, Any]) -> str:
+    """Guests that may leave ask this machine's DNS servers, unless an operator chose others."""
+    if not settings.uplink:
+        return "no DNS beyond the cloud's own"
+    if zone["dns1"] != settings.public_gateway:
+        return f"DNS by {zone['dns1']}"
+    found = read_resolvers()
+    if not found:
+        return "this machine's DNS server is not reachable for guests: set the zone's dns1 to one that is"
+    cloud.updateZone(id=zone["id"], dns1=found[0], dns2=found[1] if len(found) > 1 else "")
+    return f"DNS by {', '.join(found)}"
 
 
 def _zone(cloud: CloudStack, settings: Settings) -> dict[str, Any]:

@@ -14,17 +14,9 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
+from appliance.hostagent.uplinks import Link, read_links
 from systemvm.engine.command import run
 from systemvm.engine.service import Runner
-
-
-@dataclass(frozen=True)
-class Link:
-    """A network interface; `mark` is its alias, which says whether it is ours."""
-
-    name: str
-    mark: str
-    is_up: bool
 
 
 @dataclass(frozen=True)
@@ -49,15 +41,6 @@ def free_bytes(path: Path) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def read_links() -> list[Link]:
-    """All network interfaces."""
-    with IPRoute() as netlink:
-        return [
-            Link(link.get("ifname"), link.get("ifalias") or "", link.get("operstate") != "DOWN")
-            for link in netlink.get_links()
-        ]
 
 
 def read_routes() -> list[tuple[IPv4Network, str]]:

@@ -5,7 +5,7 @@ import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from appliance.hostagent.links import MARK
+from appliance.hostagent.uplinks import MARK, uplink_problem
 from appliance.preflight.check import Finding, Subject, fail, ok, warn
 from systemvm.engine.errors import CommandError
 from systemvm.spec.host import CONSOLE_RELAY_PORT, HOST_AGENT_PORT, LINKLOCAL_NETWORK, TUNNEL_PORT
@@ -109,22 +109,21 @@ def check_uplink(subject: Subject) -> Finding:
     uplink = subject.settings.uplink
     if not uplink:
         return ok("the public network stays closed inside this machine")
-    found = next((link for link in subject.machine.links() if link.name == uplink), None)
-    if found is None:
-        names = ", ".join(link.name for link in subject.machine.links())
-        return fail(f"there is no interface {uplink!r}", f"choose one of: {names}")
-    if not found.is_up:
+    links = subject.machine.links()
+    if problem := uplink_problem(uplink, links):
+        return fail(*problem)
+    if not all(link.is_up for link in links if link.name == uplink):
         return fail(f"{uplink} is down", f"ip link set {uplink} up")
     return ok(f"guests may leave through {uplink}")
 
 
 def check_forwarding(subject: Subject) -> Finding:
-    """Pileus changes it only for an uplink, and then puts it back."""
+    """The machine's own setting is never changed; an uplink's is, for guests alone, and put back."""
     is_on = subject.machine.read("/proc/sys/net/ipv4/ip_forward").strip() == "1"
-    if subject.settings.uplink:
-        return ok("IPv4 forwarding is on" if is_on else "IPv4 forwarding will be on while the cloud runs")
     if is_on:
         return ok("IPv4 forwarding is on; the cloud's networks are kept out of it")
+    if subject.settings.uplink:
+        return ok("IPv4 forwarding is off and stays so, but for guests while the cloud runs")
     return ok("IPv4 forwarding is off and stays so")
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from appliance.hostagent.links import MARK
+from appliance.hostagent.uplinks import MARK, Link
 from appliance.launcher.settings import Settings
 from appliance.paths import Paths
 from appliance.preflight.check import CheckResult, Subject
-from appliance.preflight.machine import Link, Listener, Machine
+from appliance.preflight.machine import Listener, Machine
 from appliance.preflight.runner import CHECKS, run_preflight
 from systemvm.engine.command import Result
 from systemvm.engine.errors import CommandError
@@ -162,9 +162,32 @@ def test_uplinks(tmp_path: Path) -> None:
     down = machine(links=lambda: [Link("eth0", "", True), Link("eth1", "", False)])
     assert check("uplink", tmp_path, down, uplink="eth0").level == "ok"
     assert check("uplink", tmp_path, down, uplink="eth1").cause == "eth1 is down"
-    missing = check("uplink", tmp_path, down, uplink="eth9")
-    assert missing.level == "fail"
-    assert "eth0, eth1" in missing.repair
+
+
+@pytest.mark.parametrize(
+    ("uplink", "words"),
+    [
+        ("eth9", "there is no network interface 'eth9'"),
+        ("lo", "loopback"),
+        ("public0", "one of Pileus's own"),
+        ("eth2", "a port of br0"),
+        ('eth0"; drop', "is no name of a network interface"),
+        ("-eth0\n", "is no name"),
+        ("..", "is no name"),
+    ],
+)
+def test_uplinks_that_cannot_be(tmp_path: Path, uplink: str, words: str) -> None:
+    there = [
+        Link("lo", "", True, is_loopback=True),
+        Link("eth0", "", True),
+        Link("public0", MARK, True),
+        Link("br0", "", True),
+        Link("eth2", "", True, bridge="br0"),
+    ]
+    found = check("uplink", tmp_path, machine(links=lambda: there), uplink=uplink)
+    assert found.level == "fail"
+    assert words in found.cause
+    assert found.repair == "choose one of: eth0, br0"
 
 
 def test_a_check_that_breaks_is_a_failed_check(tmp_path: Path) -> None:
