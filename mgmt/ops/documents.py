@@ -36,7 +36,7 @@ _SILENT_TRIES, _SILENT_SECONDS = 30, 5.0
 class _Draft:
     state: State
     agent: MachineAgent
-    has_others: bool
+    pending: int
 
 
 def touch_router(session: Session, network_id: str) -> int:
@@ -45,7 +45,7 @@ def touch_router(session: Session, network_id: str) -> int:
 
 
 def touch_zone(session: Session, zone_id: str, kind: VmKind) -> int:
-    """Note that the zone's console proxy or storage VM needs another document."""
+    """Note that the zone's console proxy, storage VM or routers need another document."""
     return _touch(session, Vm.kind == kind, Vm.zone_id == zone_id)
 
 
@@ -84,7 +84,7 @@ def push_machine(
         try:
             _put(runtime, vm_id, draft)
         except (AgentRefused, AgentFailed):
-            if not (own and draft.has_others):
+            if not own or draft.pending <= len(own):
                 raise
             _raise_generation(runtime, vm_id)
             _put(runtime, vm_id, _draft(runtime, vm_id, own), own)
@@ -122,8 +122,8 @@ def _draft(runtime: Runtime, vm_id: str, pending: frozenset[str] | None) -> _Dra
     with runtime.database.reading() as session:
         vm = session.get_one(Vm, vm_id)
         state = compile_document(runtime, session, vm, pending)
-        has_others = vm.kind == VmKind.router and _count_pending(session, vm.network_id or "") > 1
-        return _Draft(state, machine_agent(runtime, session, vm), has_others)
+        pending_rules = _count_pending(session, vm.network_id or "") if vm.kind == VmKind.router else 0
+        return _Draft(state, machine_agent(runtime, session, vm), pending_rules)
 
 
 def compile_document(

@@ -34,15 +34,19 @@ TABLES: dict[str, type[FirewallRule] | type[EgressRule] | type[PortForwardingRul
 }
 
 
-def apply_rule(runtime: Runtime, saga: Saga, *, rule: str, rule_id: str) -> None:
-    """Make the router obey a rule whose row is in state Add; if it refuses, the row is removed again."""
-    saga.on_failure("add the rule", lambda: _remove(runtime, rule, rule_id))
+def apply_rule(runtime: Runtime, saga: Saga, *, rule: str, rule_id: str, opened: str = "") -> None:
+    """Make the router obey a rule whose row is in state Add; if it refuses, the row is removed again.
+
+    `opened` is the firewall rule that was made for it alone, if any: they come together or not at all.
+    """
+    rows = [(rule, rule_id), *([("firewall", opened)] if opened else [])]
+    saga.on_failure("add the rule", lambda: _remove_all(runtime, rows))
     network_id, generation = saga.step("number the change", lambda: _touch_rule(runtime, rule, rule_id))
     saga.step(
         "configure the router",
-        lambda: push_router(runtime, network_id, generation, frozenset({rule_id})),
+        lambda: push_router(runtime, network_id, generation, frozenset(row_id for _, row_id in rows)),
     )
-    saga.step("mark the rule as active", lambda: _set_state(runtime, rule, rule_id, RuleState.active))
+    saga.step("mark the rule as active", lambda: _activate(runtime, rows))
 
 
 def revoke_rule(runtime: Runtime, saga: Saga, *, rule: str, rule_id: str) -> None:
@@ -125,9 +129,18 @@ def _network_of(runtime: Runtime, rule: str, rule_id: str) -> str:
         return _get(session, rule, rule_id).network_id
 
 
-def _set_state(runtime: Runtime, rule: str, rule_id: str, state: RuleState) -> None:
+def _activate(runtime: Runtime, rows: Sequence[tuple[str, str]]) -> None:
     with runtime.database.writing() as session:
-        _get(session, rule, rule_id).state = state
+        for rule, rule_id in rows:
+            row = _get(session, rule, rule_id)
+            # Its owner may have revoked it meanwhile, which is another job's business.
+            if row.state == RuleState.add:
+                row.state = RuleState.active
+
+
+def _remove_all(runtime: Runtime, rows: Sequence[tuple[str, str]]) -> None:
+    for rule, rule_id in rows:
+        _remove(runtime, rule, rule_id)
 
 
 def _remove(runtime: Runtime, rule: str, rule_id: str, *, touch: bool = True) -> None:

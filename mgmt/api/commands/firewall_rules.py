@@ -150,11 +150,12 @@ class DeleteEgressFirewallRule(AsyncCommand, kw_only=True, frozen=True):
         return revoke_rule(call, "egress", call.row(EgressRule, self.id))
 
 
-def submit_rule(call: Call, kind: str, row: Any) -> Job:
-    """The job that brings a new rule to the router."""
+def submit_rule(call: Call, kind: str, row: Any, opened: FirewallRule | None = None) -> Job:
+    """The job that brings a new rule to the router, with the firewall rule that was made for it."""
     row.state = RuleState.add
     call.session.flush()
-    return call.submit(names.APPLY_RULE, {"rule": kind, "rule_id": row.id}, kind="FirewallRule", about=row)
+    arguments = {"rule": kind, "rule_id": row.id, **({"opened": opened.id} if opened else {})}
+    return call.submit(names.APPLY_RULE, arguments, kind="FirewallRule", about=row)
 
 
 def revoke_rule(call: Call, kind: str, row: Any) -> Job:

@@ -94,9 +94,10 @@ class CreateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
             private_port=self.privateport,
         )
         call.session.add(row)
+        opened = None
         if self.openfirewall:
-            open_firewall(call, network, address, "tcp", self.publicport, self.publicport)
-        return submit_rule(call, "balancer", row)
+            opened = open_firewall(call, network, address, "tcp", self.publicport, self.publicport)
+        return submit_rule(call, "balancer", row, opened)
 
 
 class DeleteLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):

@@ -13,6 +13,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.rules import PORT_FORWARD
 from mgmt.model.errors import ParameterError, RuleConflict
+from mgmt.model.states import RuleState
 from mgmt.store.tables import BalancerRule, FirewallRule, Job, Network, PortForwardingRule, PublicAddress, Vm
 
 
@@ -67,9 +68,10 @@ class CreatePortForwardingRule(AsyncCommand, kw_only=True, frozen=True):
             private_end=private_end,
         )
         call.session.add(row)
+        opened = None
         if self.openfirewall:
-            open_firewall(call, network, address, protocol, self.publicport, public_end)
-        return submit_rule(call, "port_forwarding", row)
+            opened = open_firewall(call, network, address, protocol, self.publicport, public_end)
+        return submit_rule(call, "port_forwarding", row, opened)
 
     def _protocol(self) -> str:
         if self.protocol.lower() not in ("tcp", "udp"):
@@ -124,8 +126,8 @@ def refuse_overlap(call: Call, address: PublicAddress, protocol: str, first: int
 
 def open_firewall(
     call: Call, network: Network, address: PublicAddress, protocol: str, first: int, last: int
-) -> None:
-    """An ingress rule for everybody, unless there is one for the very ports; it goes with the same push."""
+) -> FirewallRule | None:
+    """An ingress rule for everybody, unless there is one for the very ports; it goes with the same job."""
     query = select(FirewallRule.id).where(
         FirewallRule.address_id == address.id,
         FirewallRule.protocol == protocol,
@@ -134,16 +136,17 @@ def open_firewall(
         FirewallRule.removed.is_(None),
     )
     if call.session.scalar(query) is not None:
-        return
-    call.session.add(
-        FirewallRule(
-            account_id=network.account_id,
-            domain_id=network.domain_id,
-            network_id=network.id,
-            address_id=address.id,
-            protocol=protocol,
-            cidrs=[ANYWHERE],
-            start_port=first,
-            end_port=last,
-        )
+        return None
+    opened = FirewallRule(
+        account_id=network.account_id,
+        domain_id=network.domain_id,
+        network_id=network.id,
+        address_id=address.id,
+        protocol=protocol,
+        cidrs=[ANYWHERE],
+        start_port=first,
+        end_port=last,
+        state=RuleState.add,
     )
+    call.session.add(opened)
+    return opened

@@ -113,6 +113,33 @@ def test_a_refused_rule_is_gone_and_the_job_says_why(cloud: SmallCloud, bench: B
     assert router.applied == router.generation
 
 
+@pytest.mark.parametrize("kind", ["port_forwarding", "balancer"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_rule_and_what_it_opens_come_together_or_not_at_all(
+    cloud: SmallCloud, bench: Bench, kind: str, fails: bool
+) -> None:
+    theirs = bench.firewall(443)
+    cloud.run(names.APPLY_RULE, rule="firewall", rule_id=theirs)
+    rule = bench.forward(80) if kind == "port_forwarding" else bench.balancer(80)
+    opened = bench.firewall(80)
+    run = {"rule": kind, "rule_id": rule, "opened": opened}
+    if fails:
+        cloud.simulator.faults.fail("machine.put_state", AgentFailed("agent of r-4-VM", "no such port"))
+        with pytest.raises(StepFailed, match="no such port"):
+            cloud.run(names.APPLY_RULE, **run)
+    else:
+        cloud.run(names.APPLY_RULE, **run)
+    table = PortForwardingRule if kind == "port_forwarding" else BalancerRule
+    assert (cloud.row(table, rule).removed is not None) == fails
+    row = cloud.row(FirewallRule, opened)
+    assert (row.removed is not None, row.state) == (fails, "Revoke" if fails else "Active")
+    # The next push of the network, whosever it is, carries what is left.
+    cloud.run(names.APPLY_RULE, rule="firewall", rule_id=bench.firewall(22))
+    assert bench.state.nftables is not None
+    ports = {rule.ports.first for rule in bench.state.nftables.ingress if rule.ports}
+    assert ports == ({22, 443} if fails else {22, 80, 443})
+
+
 def test_a_refused_revocation_brings_the_rule_back(cloud: SmallCloud, bench: Bench) -> None:
     rule = bench.firewall(80)
     cloud.run(names.APPLY_RULE, rule="firewall", rule_id=rule)

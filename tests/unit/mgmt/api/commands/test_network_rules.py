@@ -3,6 +3,7 @@
 import pytest
 
 from mgmt.model.errors import CloudError, NoCapacity, ParameterError, PermissionDenied, RuleConflict
+from mgmt.model.states import VmKind
 from mgmt.store import tables
 from tests.unit.mgmt.api.commands.world import World
 
@@ -47,6 +48,17 @@ def test_network_refuses_bad_addresses(world: World, gateway: str, netmask: str 
             **sent,
         )
     assert world.call("listNetworks") == {}
+
+
+def test_new_dns_servers_of_a_zone_are_news_for_its_routers(world: World) -> None:
+    vm = world.vm(world.network())
+    with world.context.database.writing() as session:
+        router = session.get_one(tables.Vm, vm.id)
+        router.kind = VmKind.router
+        before = router.generation
+    for dns, raised in ({"dns1": "192.0.2.1"}, 1), ({"dns1": "192.0.2.1"}, 1), ({"dns2": "192.0.2.2"}, 2):
+        world.call("updateZone", "admin", id=world.ids["zone"], **dns)
+        assert world.get(tables.Vm, vm.id).generation == before + raised, dns
 
 
 def test_firewall_rule_is_a_row_and_a_job(world: World) -> None:
@@ -147,6 +159,29 @@ def test_openfirewall_opens_the_very_ports(world: World) -> None:
     forward(world, vm, 443, openfirewall="false")
     rules = world.call("listFirewallRules")["firewallrule"]
     assert [(rule["startport"], rule["endport"]) for rule in rules] == [(80, 80)]
+
+
+def test_what_openfirewall_opens_belongs_to_the_rules_own_job(world: World) -> None:
+    vm = world.vm(world.network())
+    forward(world, vm, 80)
+    (opened,) = world.call("listFirewallRules")["firewallrule"]
+    assert (opened["state"], world.last_job().arguments["opened"]) == ("Add", opened["id"])
+    world.call(
+        "createFirewallRule",
+        ipaddressid=world.ids["net-source"],
+        protocol="tcp",
+        startport=8000,
+        endport=8000,
+    )
+    world.call(
+        "createLoadBalancerRule",
+        name="lb",
+        algorithm="roundrobin",
+        publicipid=world.ids["net-source"],
+        publicport=8000,
+        privateport=80,
+    )
+    assert "opened" not in world.last_job().arguments, "a rule that its owner made does not go with the job"
 
 
 def test_forward_ranges_have_the_same_length(world: World) -> None:
