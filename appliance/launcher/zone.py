@@ -42,16 +42,18 @@ def configure_zone(cloud: CloudStack, settings: Settings, say: Progress) -> str:
     _host_and_storage(cloud, settings, zone, pod, cluster)
     if zone["allocationstate"] != "Enabled":
         cloud.updateZone(id=zone["id"], allocationstate="Enabled")
-    return f"{settings.zone}, enabled; {_resolvers(cloud, settings, zone)}"
+    return f"{settings.zone}, enabled; {use_resolvers(cloud, settings, zone, read_resolvers())}"
 
 
-def _resolvers(cloud: CloudStack, settings: Settings, zone: dict[str, Any]) -> str:
-    """Guests that may leave ask this machine's DNS servers, unless an operator chose others."""
+def use_resolvers(cloud: CloudStack, settings: Settings, zone: dict[str, Any], found: tuple[str, ...]) -> str:
+    """Guests that may leave ask the DNS servers `found` on this machine, unless an operator chose others.
+
+    Returns who is asked, in words.
+    """
     if not settings.uplink:
         return "no DNS beyond the cloud's own"
     if zone["dns1"] != settings.public_gateway:
         return f"DNS by {zone['dns1']}"
-    found = read_resolvers()
     if not found:
         return "this machine's DNS server is not reachable for guests: set the zone's dns1 to one that is"
     cloud.updateZone(id=zone["id"], dns1=found[0], dns2=found[1] if len(found) > 1 else "")

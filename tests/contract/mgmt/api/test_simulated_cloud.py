@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from cs import CloudStack, CloudStackApiException
 
+from appliance.launcher.settings import Settings
+from appliance.launcher.zone import use_resolvers
 from tests.mgmt_server import build_zone, create_network, deploy, eventually, ready_template, run_server
 
 pytestmark = pytest.mark.contract
@@ -82,6 +84,22 @@ def test_rules_on_an_address(cloud: Cloud, web: dict[str, Any]) -> None:
     api.disassociateIpAddress(id=address["id"], fetch_result=True)
     (left,) = api.listPublicIpAddresses(associatednetworkid=cloud.network)["publicipaddress"]
     assert left["issourcenat"] is True
+
+
+def test_guests_with_a_way_out_ask_the_machines_dns_servers(cloud: Cloud) -> None:
+    closed, opened = Settings(), Settings(uplink="eth0")
+
+    def use(settings: Settings, *found: str) -> tuple[str, str, str | None]:
+        (zone,) = cloud.api.listZones(id=cloud.zone)["zone"]
+        words = use_resolvers(cloud.api, settings, zone, found)
+        (zone,) = cloud.api.listZones(id=cloud.zone)["zone"]
+        return words, zone["dns1"], zone.get("dns2")
+
+    assert use(opened, "192.0.2.1") == ("DNS by 9.9.9.9", "9.9.9.9", None), "an operator's choice"
+    cloud.api.updateZone(id=cloud.zone, dns1=closed.public_gateway)
+    assert use(closed, "192.0.2.1")[1:] == (closed.public_gateway, None)
+    assert "set the zone's dns1" in use(opened)[0]
+    assert use(opened, "192.0.2.1", "192.0.2.2") == ("DNS by 192.0.2.1, 192.0.2.2", "192.0.2.1", "192.0.2.2")
 
 
 def test_stop_start_reboot(cloud: Cloud, web: dict[str, Any]) -> None:
