@@ -12,7 +12,6 @@ from typing import Any
 import click
 from flask import Flask
 from gunicorn.app.base import BaseApplication
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from mgmt.api.app import create_app
 from mgmt.bootstrap import Opened, open_store
@@ -46,9 +45,6 @@ def build(opened: Opened) -> Flask:
     """The application with its runtime running."""
     app = create_app(start_runtime(opened))
     app.register_blueprint(create_pages())
-    if opened.config.trusted_proxies:
-        hops = opened.config.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     return app
 
 

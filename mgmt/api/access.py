@@ -11,9 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.model.errors import PermissionDenied
-from mgmt.model.states import AccountType, Allocation
+from mgmt.model.states import AccountType, Allocation, RoleType
 from mgmt.store import tables
-from mgmt.store.tables import Account, Domain, User
+from mgmt.store.tables import Account, Domain, LoginSession, User
 from mgmt.store.tables.base import Identified
 
 Access = frozenset[AccountType]
@@ -24,11 +24,22 @@ EVERYONE: Access = frozenset(AccountType) - {AccountType.project}
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls: a user with account and domain."""
+    """Who calls: a user with account and domain; `login` is the session, if it is no signed call.
+
+    `roles_version` tells whether what is known of the roles is still true (`mgmt.api.rights`).
+    """
 
     user: User
     account: Account
     domain: Domain
+    roles_version: str = ""
+    login: LoginSession | None = None
+
+    @property
+    def needs_code(self) -> bool:
+        """Whether it is a session that must prove the second factor first."""
+        wanted = self.user.totp_enabled or self.user.totp_mandated
+        return wanted and self.login is not None and self.login.needs_code
 
     @property
     def type(self) -> AccountType:
@@ -119,6 +130,13 @@ def _user(caller: Caller, session: Session, row: Any, use: bool) -> bool:
     return caller.type is not AccountType.user and _account(caller, session, account, use)
 
 
+def _role(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    """Administrators of domains give out public roles that are not for root administrators."""
+    return caller.is_root or (
+        use and row.is_public and caller.type is AccountType.domain_admin and row.type != RoleType.admin
+    )
+
+
 def _member(caller: Caller, session: Session, row: Any, use: bool) -> bool:
     rule = session.get(tables.BalancerRule, row.rule_id)
     return rule is not None and _owned(caller, session, rule, use)
@@ -127,6 +145,10 @@ def _member(caller: Caller, session: Session, row: Any, use: bool) -> bool:
 OWNED = (
     tables.Vm,
     tables.Nic,
+    tables.NicAddress,
+    tables.AffinityGroup,
+    tables.InstanceGroup,
+    tables.UserData,
     tables.SshKeyPair,
     tables.Network,
     tables.PublicAddress,
@@ -163,6 +185,8 @@ POLICIES: dict[type[Identified], Policy] = {
     tables.Domain: _domain,
     tables.Account: _account,
     tables.User: _user,
+    tables.Role: _role,
+    tables.RolePermission: _root,
     tables.BalancerMember: _member,
 }
 

@@ -6,9 +6,10 @@ import pkgutil
 from collections.abc import Callable
 
 from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from mgmt.api import commands
-from mgmt.api.auth import Attempt, authenticate, check_method
+from mgmt.api.auth import Attempt, authenticate, check_method, refuse_foreign_page
 from mgmt.api.call import Context
 from mgmt.api.dispatch import dispatch, find_command
 from mgmt.api.openapi import openapi
@@ -16,7 +17,6 @@ from mgmt.api.params import Form
 from mgmt.api.registry import REGISTRY
 from mgmt.api.responses.login import login_response
 from mgmt.api.sessions import KEY_COOKIE, SESSION_COOKIE, OpenedSession, log_in, log_out, read_credentials
-from mgmt.api.throttle import Throttle
 from mgmt.api.wire import as_cloud_error, read_pairs, respond, respond_error, wants_json
 from mgmt.model.errors import Unauthorized, UnknownCommand, WrongMethod
 
@@ -39,13 +39,15 @@ def create_app(context: Context) -> Flask:
     load_commands()
     app = Flask("mgmt", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=MOST_BYTES, MAX_FORM_MEMORY_SIZE=MOST_BYTES)
-    throttle = Throttle()
+    if context.config.trusted_proxies:
+        hops = context.config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
 
     @app.route("/client/api", methods=["GET", "POST"])
     @app.route("/client/api/", methods=["GET", "POST"])
     @app.route("/client/api/<command>", methods=["GET", "POST"])
     def api(command: str | None = None) -> Response:
-        return answer_call(context, throttle, command)
+        return answer_call(context, command)
 
     @app.get("/client/openapi.json")
     def document() -> Response:
@@ -54,7 +56,7 @@ def create_app(context: Context) -> Flask:
     return app
 
 
-def answer_call(context: Context, throttle: Throttle, command: str | None = None) -> Response:
+def answer_call(context: Context, command: str | None = None) -> Response:
     """Answer the current request; never raises. `command` is the one that the path names."""
     version = context.config.version
     envelope, as_json = "errorresponse", False
@@ -66,7 +68,7 @@ def answer_call(context: Context, throttle: Throttle, command: str | None = None
         if REGISTRY.find(name) or name in DOORS:
             envelope = f"{name.lower()}response"
         if name in DOORS:
-            return DOORS[name](context, throttle, attempt, as_json)
+            return DOORS[name](context, attempt, as_json)
         caller = authenticate(context, attempt)
         registered = find_command(name)
         envelope = registered.envelope
@@ -83,14 +85,16 @@ def answer_call(context: Context, throttle: Throttle, command: str | None = None
         return respond_error(envelope, as_cloud_error(error), as_json=as_json, version=version)
 
 
-def _login(context: Context, throttle: Throttle, attempt: Attempt, as_json: bool) -> Response:
+def _login(context: Context, attempt: Attempt, as_json: bool) -> Response:
+    refuse_foreign_page(attempt)
     if attempt.request.method != "POST":
         raise WrongMethod("login must be sent by POST, so that the password is in no log")
     credentials = read_credentials(attempt.flat, attempt.request.remote_addr or "")
-    opened = log_in(context, throttle, credentials)
+    opened = log_in(context, credentials)
     body = login_response(opened)
     response = respond("loginresponse", body, as_json=as_json, version=context.config.version)
-    _set_cookies(response, opened, secure=attempt.request.is_secure)
+    secure = attempt.request.is_secure or (context.config.public_url or "").startswith("https:")
+    _set_cookies(response, opened, secure=secure)
     return response
 
 
@@ -99,7 +103,8 @@ def _set_cookies(response: Response, opened: OpenedSession, *, secure: bool) -> 
         response.set_cookie(name, value, httponly=True, samesite="Lax", secure=secure, path="/")
 
 
-def _logout(context: Context, throttle: Throttle, attempt: Attempt, as_json: bool) -> Response:
+def _logout(context: Context, attempt: Attempt, as_json: bool) -> Response:
+    refuse_foreign_page(attempt)
     log_out(context, attempt.request.cookies.get(SESSION_COOKIE))
     body = {"description": "success"}
     response = respond("logoutresponse", body, as_json=as_json, version=context.config.version)
@@ -108,7 +113,7 @@ def _logout(context: Context, throttle: Throttle, attempt: Attempt, as_json: boo
     return response
 
 
-DOORS: dict[str, Callable[[Context, Throttle, Attempt, bool], Response]] = {
+DOORS: dict[str, Callable[[Context, Attempt, bool], Response]] = {
     "login": _login,
     "logout": _logout,
 }

@@ -14,6 +14,7 @@ from mgmt.api.signature import REFUSED, check_expiry, signature_matches
 from mgmt.model.errors import Unauthorized, WrongMethod
 from mgmt.store.tables import User
 
+OWN_SITE = ("same-origin", "none")
 SECRET_KEY_CONTEXT = "user.secret_key"  # noqa: S105 (the name of a column)
 
 
@@ -48,6 +49,19 @@ def check_method(context: Context, attempt: Attempt, registered: Registered) -> 
         return
     if context.config.strict_post or "Sec-Fetch-Site" in attempt.request.headers:
         raise WrongMethod(f"{registered.name} changes something, so under a session it must be sent by POST")
+
+
+def refuse_foreign_page(attempt: Attempt) -> None:
+    """Raise `WrongMethod` if a browser logs in or out because a page of somebody else told it to.
+
+    These two need no session key, so a foreign page could otherwise put a visitor into another's session,
+    or out of the own one.
+    """
+    site = attempt.request.headers.get("Sec-Fetch-Site")
+    if site is None:
+        return
+    if site not in OWN_SITE or attempt.request.method != "POST":
+        raise WrongMethod("A browser logs in and out by POST from a page of this server only")
 
 
 def _by_signature(context: Context, attempt: Attempt) -> Caller:

@@ -14,6 +14,7 @@ from mgmt.api.call import Call, Context, Owner
 from mgmt.api.lists import Listing
 from mgmt.api.ownership import OWNER, PROJECT, check_project, find_owner
 from mgmt.api.params import Form, Parameter, read_parameter, unknown_entity
+from mgmt.api.rank import check_rank, check_root_remains
 from mgmt.api.registry import (
     REGISTRY,
     AsyncCommand,
@@ -24,13 +25,19 @@ from mgmt.api.registry import (
     SyncCommand,
     plain,
 )
-from mgmt.model.errors import UnknownCommand
+from mgmt.api.rights import rights_of_account
+from mgmt.model.errors import CodeNeeded, UnknownCommand
 from mgmt.model.states import JobStatus
 from mgmt.ops.runtime import Runtime
 from mgmt.store.events import record_event
 from mgmt.store.tables.base import Identified
 
 Body = dict[str, Any]
+CODE_FIRST = "This session must prove its second factor: call validateUserTwoFactorAuthenticationCode"
+SETUP_FIRST = (
+    "This user must set up a second factor first: call setupUserTwoFactorAuthentication, then"
+    " validateUserTwoFactorAuthenticationCode with a code"
+)
 
 
 def dispatch(context: Context, caller: Caller, registered: Registered, form: Form) -> Body:
@@ -38,14 +45,15 @@ def dispatch(context: Context, caller: Caller, registered: Registered, form: For
 
     Raises `CloudError` of every kind; then nothing has changed.
     """
-    check_access(caller, registered)
+    check_access(context, caller, registered)
     values = read_values(registered, form)
     database = context.database
     with database.writing() if registered.writes else database.reading() as session:
         owner = Owner(account=caller.account, domain=caller.domain)
         call = Call(registered.name, context, caller, session, owner, event_type=registered.spec.event)
         _resolve(call, registered.parameters, values)
-        body = _run(call, registered.command(**values), registered)
+        run = _govern if registered.spec.governs else _run
+        body = run(call, registered.command(**values), registered)
     for job_id in call.jobs:
         context.jobs.start(job_id)
     if registered.spec.wakes and Runtime in context.parts:
@@ -63,9 +71,12 @@ def find_command(name: str) -> Registered:
     return registered
 
 
-def check_access(caller: Caller, registered: Registered) -> None:
-    """Raise `UnknownCommand` unless the command is for this kind of account."""
-    if caller.type not in registered.spec.access:
+def check_access(context: Context, caller: Caller, registered: Registered) -> None:
+    """Raise `UnknownCommand` unless the caller's role allows the command, `CodeNeeded` before the code."""
+    spec = registered.spec
+    if caller.needs_code and not spec.before_code:
+        raise CodeNeeded(CODE_FIRST if caller.user.totp_enabled else SETUP_FIRST)
+    if caller.type not in spec.access or not context.roles.of(caller).allows(registered):
         text = f"The given command '{registered.name}' either does not exist or is not available for users"
         raise UnknownCommand(text)
 
@@ -113,6 +124,16 @@ def _find(call: Call, name: str, ref: Ref, value: str | list[str]) -> list[str]:
     return ids
 
 
+def _govern(call: Call, command: Command, registered: Registered) -> Body:
+    own = rights_of_account(call.session, call.caller.account)
+    check_rank(call, own)
+    body = _run(call, command, registered)
+    if registered.changes:
+        check_rank(call, own)
+        check_root_remains(call)
+    return body
+
+
 def _run(call: Call, command: Command, registered: Registered) -> Body:
     spec = registered.spec
     if isinstance(command, Listing):
@@ -129,6 +150,8 @@ def _run(call: Call, command: Command, registered: Registered) -> Body:
     result = command.run(call)
     call.session.flush()
     about = result.id if isinstance(result, Identified) else None
+    if isinstance(result, Identified):
+        call.rows[type(result), result.id] = result
     _note(call, spec, f"{registered.name} is done", about, "Completed")
     return wrap(spec, answer(call, spec, result))
 

@@ -74,7 +74,8 @@ class Spec:
     one object into a list, as some commands do. `call.session` may write if `writes` (None: unless the
     name says list, get or query); a command that talks to a host sets it to False and opens its own
     `call.context.database.writing()` afterwards, so that no lock is held over the network. `wakes` has the
-    reconcile loop look at once, for changes that only it carries out.
+    reconcile loop look at once, for changes that only it carries out. `governs` is for commands that decide
+    who may do what (see `mgmt.api.rank`), `before_code` for those of a session that lacks its second factor.
     """
 
     answer: Entity[Any, Any] | type[Response] = Success
@@ -85,6 +86,8 @@ class Spec:
     writes: bool | None = None
     listed: bool = False
     wakes: bool = False
+    governs: bool = False
+    before_code: bool = False
 
     @property
     def entity(self) -> Entity[Any, Any] | None:

@@ -18,12 +18,13 @@ from sqlalchemy.orm import Session
 
 from mgmt.api.access import Caller
 from mgmt.api.call import Context
-from mgmt.api.throttle import Throttle
+from mgmt.api.throttle import origin
 from mgmt.model.configuration import SESSION_MINUTES
 from mgmt.model.errors import LoginRefused, MissingParameter, Unauthorized
 from mgmt.store.configured import configured
 from mgmt.store.passwords import password_matches
-from mgmt.store.tables import Account, Domain, LoginSession, User
+from mgmt.store.roles import VERSION
+from mgmt.store.tables import Account, Domain, LoginSession, Setting, User
 
 SESSION_COOKIE = "JSESSIONID"
 KEY_COOKIE = "sessionkey"
@@ -63,34 +64,43 @@ def read_credentials(form: Mapping[str, str], address: str) -> Credentials:
     return Credentials(form["username"], form["password"], domain, address)
 
 
-def log_in(context: Context, throttle: Throttle, credentials: Credentials) -> OpenedSession:
+def log_in(context: Context, credentials: Credentials) -> OpenedSession:
     """Open a session. Raises `LoginRefused` (531) or `TooManyRequests` (429)."""
     now = context.clock()
-    key = (credentials.address, credentials.username.lower())
-    throttle.check(key, now)
+    key = (origin(credentials.address), credentials.username.lower())
+    context.throttle.check(key, now)
     with context.database.reading() as session:
         caller = _find_by_name(session, credentials)
     known = caller.user.password if caller else None
-    if not password_matches(known, credentials.password) or caller is None or not is_enabled(caller):
-        throttle.failed(key, now)
-        text = LOGIN_TEXT.format(name=credentials.username, domain=credentials.domain)
-        raise LoginRefused(text)
-    throttle.succeeded(key)
+    right = password_matches(known, credentials.password) and caller is not None and is_enabled(caller)
+    context.throttle.settle(key, now, right=right)
+    if caller is None or not right:
+        raise _refused(credentials)
     with context.database.writing() as session:
-        seconds = _seconds(session, caller.account)
-        opened = OpenedSession(
-            secrets.token_hex(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES), caller, seconds
-        )
-        session.execute(delete(LoginSession).where(LoginSession.expires <= now))
-        session.add(
-            LoginSession(
-                id_hash=_digest(opened.session_id),
-                key_hash=_digest(opened.session_key),
-                user_id=caller.user.id,
-                expires=now + timedelta(seconds=seconds),
-            )
-        )
-    return opened
+        return _open(session, caller, credentials, now)
+
+
+def _refused(credentials: Credentials) -> LoginRefused:
+    return LoginRefused(LOGIN_TEXT.format(name=credentials.username, domain=credentials.domain))
+
+
+def _open(session: Session, caller: Caller, credentials: Credentials, now: datetime) -> OpenedSession:
+    """A new session, unless the password was changed or the user disabled while it was checked."""
+    again = load_caller(session, session.get(User, caller.user.id))
+    if again is None or again.user.password != caller.user.password or not is_enabled(again):
+        raise _refused(credentials)
+    seconds = _seconds(session, again.account)
+    session.execute(delete(LoginSession).where(LoginSession.expires <= now))
+    session_id, session_key = secrets.token_hex(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES)
+    login = LoginSession(
+        id_hash=_digest(session_id),
+        key_hash=_digest(session_key),
+        user_id=again.user.id,
+        expires=now + timedelta(seconds=seconds),
+        needs_code=again.user.totp_enabled or again.user.totp_mandated,
+    )
+    session.add(login)
+    return OpenedSession(session_id, session_key, again, seconds)
 
 
 def log_out(context: Context, session_id: str | None) -> None:
@@ -111,7 +121,7 @@ def find_session_caller(context: Context, session_id: str, session_key: str) -> 
             or found.expires <= now
         ):
             raise Unauthorized(EXPIRED)
-        caller = load_caller(session, session.get(User, found.user_id))
+        caller = load_caller(session, session.get(User, found.user_id), found)
         seconds = _seconds(session, caller.account) if caller else 0
     if caller is None or not is_enabled(caller):
         raise Unauthorized(EXPIRED)
@@ -133,11 +143,23 @@ def _prolong(context: Context, found: LoginSession, now: datetime, span: timedel
                 again.expires = now + span
 
 
-def load_caller(session: Session, user: User | None) -> Caller | None:
-    """A user with account and domain; None if one of them is gone."""
-    account = session.get(Account, user.account_id) if user and not user.removed else None
-    domain = session.get(Domain, account.domain_id) if account and not account.removed else None
-    return Caller(user, account, domain) if user and account and domain else None
+def end_sessions(session: Session, *user_ids: str) -> None:
+    """End all sessions of these users, wherever they are open."""
+    session.execute(delete(LoginSession).where(LoginSession.user_id.in_(user_ids)))
+
+
+def load_caller(session: Session, user: User | None, login: LoginSession | None = None) -> Caller | None:
+    """A user with account, domain and the version of the roles, by one statement; None if one is gone."""
+    if user is None or user.removed is not None:
+        return None
+    version = select(Setting.value).where(Setting.name == VERSION).scalar_subquery()
+    query = (
+        select(Account, Domain, version)
+        .join(Domain, Domain.id == Account.domain_id)
+        .where(Account.id == user.account_id, Account.removed.is_(None))
+    )
+    row = session.execute(query).one_or_none()
+    return None if row is None else Caller(user, row[0], row[1], row[2] or "", login)
 
 
 def is_enabled(caller: Caller) -> bool:
@@ -160,7 +182,8 @@ def _find_by_name(session: Session, credentials: Credentials) -> Caller | None:
         select(User)
         .join(Account, Account.id == User.account_id)
         .join(Domain, Domain.id == Account.domain_id)
-        .where(User.username == credentials.username, Domain.path == path, User.removed.is_(None))
+        .where(User.username == credentials.username, User.removed.is_(None))
+        .where(Domain.path == path, Domain.removed.is_(None))
     )
     return load_caller(session, session.scalars(query).first())
 

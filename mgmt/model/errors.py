@@ -48,6 +48,13 @@ class TooManyRequests(CloudError):
     cs_code = 9999
 
 
+class CodeNeeded(CloudError):
+    """The session, or this very call, lacks a right code of the user's second factor."""
+
+    code = 511
+    cs_code = 9999
+
+
 class ParameterError(CloudError):
     """A parameter's value is wrong, or is wrong together with the others or the object's state."""
 

@@ -13,6 +13,26 @@ class AccountType(IntEnum):
     project = 5
 
 
+class RoleType(StrEnum):
+    """Kind of account that a role is for (CloudStack's `roletype`)."""
+
+    admin = "Admin"
+    domain_admin = "DomainAdmin"
+    user = "User"
+
+    @property
+    def account_type(self) -> AccountType:
+        """The kind of account."""
+        return _ACCOUNT_TYPES[self]
+
+
+_ACCOUNT_TYPES = {
+    RoleType.admin: AccountType.root_admin,
+    RoleType.domain_admin: AccountType.domain_admin,
+    RoleType.user: AccountType.user,
+}
+
+
 class Allocation(StrEnum):
     """Whether a zone, pod, cluster takes new VMs."""
 

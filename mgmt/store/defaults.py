@@ -1,4 +1,4 @@
-"""What a fresh database gets: the ROOT domain, the system and admin accounts, and default offerings.
+"""What a fresh database gets: the ROOT domain, roles, the system and admin accounts, offerings.
 
 Every row is added only if nothing of its name was ever there, so running it again adds nothing, and what
 an operator deleted stays deleted.
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.model.states import AccountType, VmKind
 from mgmt.store.passwords import generate_password, hash_password
+from mgmt.store.roles import add_default_roles
 from mgmt.store.tables import Account, DiskOffering, Domain, NetworkOffering, ServiceOffering, User
 
 ROOT_PATH = "/"
@@ -57,6 +58,7 @@ def add_defaults(session: Session) -> str | None:
     The caller hands it to the operator and keeps no copy; only its hash is stored.
     """
     root = _root_domain(session)
+    add_default_roles(session)
     _account(session, SYSTEM, root)
     admin, is_new = _account(session, ADMIN, root)
     _system_user(session)

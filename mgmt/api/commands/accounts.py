@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from mgmt.api.access import ADMINS, EVERYONE, Ref
 from mgmt.api.call import Call
+from mgmt.api.commands.roles import read_type
 from mgmt.api.commands.users import NewUser, add_user
 from mgmt.api.commands.zones import refuse_if_used
 from mgmt.api.lists import Equals, ListCommand
@@ -14,9 +15,11 @@ from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.identity import ACCOUNT
+from mgmt.api.sessions import end_sessions
 from mgmt.model.errors import MissingParameter, ParameterError, PermissionDenied
-from mgmt.model.states import AccountType
-from mgmt.store.tables import Account, Domain, Job, Network, Template, User, Vm, Volume
+from mgmt.model.states import AccountType, RoleType
+from mgmt.store.roles import ROLE_OF_TYPE
+from mgmt.store.tables import Account, Domain, Job, Network, Role, Template, User, Vm, Volume
 
 ENABLED = "enabled"
 DISABLED = "disabled"
@@ -35,6 +38,9 @@ class ListAccounts(ListCommand, kw_only=True, frozen=True):
     domainid: Annotated[str | None, Ref(Domain, use=True), "list only accounts of this domain"] = None
     listall: bool = False
     isrecursive: bool = False
+    roleid: Annotated[str | None, Ref(Role, use=True), "list only accounts of this role"] = None
+    rolename: Annotated[str | None, "list only accounts of the role of this name"] = None
+    roletype: Annotated[str | None, "Admin, DomainAdmin or User"] = None
     details: Annotated[str | None, "accepted and not needed: everything is shown"] = None
 
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
@@ -45,6 +51,23 @@ class ListAccounts(ListCommand, kw_only=True, frozen=True):
             every=self.listall or self.id is not None or self.name is not None,
             recursive=self.isrecursive,
         )
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Accounts of a role; one without has the default role of its type."""
+        if self.roletype is not None:
+            query = query.where(Account.type == read_type("roletype", self.roletype).account_type)
+        if self.roleid is None and self.rolename is None:
+            return query
+        roles = select(Role).where(Role.removed.is_(None))
+        if self.roleid is not None:
+            roles = roles.where(Role.id == self.roleid)
+        if self.rolename is not None:
+            roles = roles.where(Role.name == self.rolename)
+        found = call.session.scalars(roles).all()
+        names = {role.name for role in found if role.is_default}
+        types = [kind for kind, name in ROLE_OF_TYPE.items() if name in names]
+        default = Account.role_id.is_(None) & Account.type.in_(types)
+        return query.where(Account.role_id.in_([role.id for role in found]) | default)
 
 
 def visible_accounts(
@@ -66,7 +89,7 @@ def visible_accounts(
 class CreateAccount(SyncCommand, kw_only=True, frozen=True):
     """Creates an account with its first user."""
 
-    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.CREATE")
+    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.CREATE", governs=True)
 
     username: Annotated[str, "the name to log in with"]
     password: Annotated[str, "the password of the user"]
@@ -74,7 +97,8 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
     lastname: Annotated[str, "the last name of the user"]
     email: Annotated[str, "the address of the user"]
     account: Annotated[str | None, "the name of the account; the user's otherwise"] = None
-    accounttype: Annotated[int | None, "0 user, 1 root admin, 2 domain admin"] = None
+    accounttype: Annotated[int | None, "0 user, 1 root admin, 2 domain admin; or give roleid"] = None
+    roleid: Annotated[str | None, Ref(Role, use=True), "the role of the account; its type's otherwise"] = None
     domainid: Annotated[str | None, Ref(Domain), "the domain of the account; ROOT otherwise"] = None
     timezone: Annotated[str, "the time zone of the user"] = "UTC"
 
@@ -86,7 +110,7 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
             domain = call.session.get_one(Domain, call.caller.domain.id)
         name = self.account or self.username
         _check_name_free(call.session, domain, name)
-        account = Account(name=name, domain_id=domain.id, type=kind)
+        account = Account(name=name, domain_id=domain.id, type=kind, role_id=self.roleid)
         call.session.add(account)
         call.session.flush()
         new = NewUser(self.username, self.password, self.firstname, self.lastname, self.email, self.timezone)
@@ -94,30 +118,39 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
         return account
 
     def _kind(self, call: Call) -> AccountType:
-        if self.accounttype is None:
+        role = call.row_or_none(Role, self.roleid)
+        if role is None and self.accounttype is None:
             text = "Unable to execute API command createaccount due to missing parameter accounttype"
             raise MissingParameter(text)
-        if self.accounttype not in EVERYONE:
+        if self.accounttype is not None and self.accounttype not in EVERYONE:
             raise wrong_value("accounttype", self.accounttype, "0 (user), 1 (root admin) or 2 (domain admin)")
-        kind = AccountType(self.accounttype)
-        if kind is AccountType.root_admin and not call.caller.is_root:
-            raise PermissionDenied("Only a root administrator makes root administrators")
+        if role is None:
+            return AccountType(self.accounttype or 0)
+        kind = RoleType(role.type).account_type
+        if self.accounttype not in (None, kind):
+            raise wrong_value("accounttype", self.accounttype, f"{int(kind)}, the type of role {role.name}")
         return kind
 
 
 class UpdateAccount(SyncCommand, kw_only=True, frozen=True):
-    """Renames an account."""
+    """Renames an account, or gives it another role."""
 
-    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.UPDATE")
+    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.UPDATE", governs=True)
 
     id: Annotated[str | None, Ref(Account)] = None
     account: Annotated[str | None, OWNER, "the name of the account, instead of its ID"] = None
     domainid: OwnerDomain = None
     newname: Annotated[str | None, "the new name of the account"] = None
+    roleid: Annotated[str | None, Ref(Role, use=True), "the new role; the account gets its type"] = None
 
     def run(self, call: Call) -> Account:
-        """Change the name."""
+        """Change name and role."""
         account = pick_account(call, self.id, self.account)
+        role = call.row_or_none(Role, self.roleid)
+        if role is not None and role.id != account.role_id:
+            _refuse_own(call, account, "given another role")
+            account.role_id = role.id
+            account.type = RoleType(role.type).account_type
         if self.newname and self.newname != account.name:
             domain = call.session.get_one(Domain, account.domain_id)
             _check_name_free(call.session, domain, self.newname)
@@ -128,7 +161,7 @@ class UpdateAccount(SyncCommand, kw_only=True, frozen=True):
 class EnableAccount(SyncCommand, kw_only=True, frozen=True):
     """Enables an account."""
 
-    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.ENABLE")
+    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.ENABLE", governs=True)
 
     id: Annotated[str | None, Ref(Account)] = None
     account: Annotated[str | None, OWNER, "the name of the account, instead of its ID"] = None
@@ -144,7 +177,7 @@ class EnableAccount(SyncCommand, kw_only=True, frozen=True):
 class DisableAccount(AsyncCommand, kw_only=True, frozen=True):
     """Disables or locks an account: its users cannot log in and its keys are refused."""
 
-    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.DISABLE")
+    spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.DISABLE", governs=True)
 
     lock: Annotated[bool, "true to lock it; false to disable it"]
     id: Annotated[str | None, Ref(Account)] = None
@@ -156,13 +189,16 @@ class DisableAccount(AsyncCommand, kw_only=True, frozen=True):
         account = pick_account(call, self.id, self.account)
         _refuse_own(call, account, "disabled")
         account.state = LOCKED if self.lock else DISABLED
+        end_sessions(
+            call.session, *call.session.scalars(select(User.id).where(User.account_id == account.id))
+        )
         return call.finish(kind="Account", about=account)
 
 
 class DeleteAccount(AsyncCommand, kw_only=True, frozen=True):
     """Deletes an account that owns nothing any more, with its users."""
 
-    spec = Spec(access=ADMINS, event="ACCOUNT.DELETE")
+    spec = Spec(access=ADMINS, event="ACCOUNT.DELETE", governs=True)
 
     id: Annotated[str, Ref(Account)]
 
@@ -181,7 +217,8 @@ class DeleteAccount(AsyncCommand, kw_only=True, frozen=True):
             refuse_if_used(call.session, table, condition, f"Account {account.name}", word)
         for user in call.session.scalars(select(User).where(User.account_id == account.id)):
             user.removed = user.removed or call.now()
-            user.api_key = user.secret_key = None
+            user.api_key = user.secret_key = user.totp_secret = None
+            end_sessions(call.session, user.id)
         account.removed = call.now()
         return call.finish(kind="Account", about=account)
 
@@ -197,8 +234,8 @@ def pick_account(call: Call, account_id: str | None, name: str | None) -> Accoun
 
 
 def _refuse_own(call: Call, account: Account, word: str) -> None:
-    if account.id == call.caller.account.id or account.name == "system":
-        raise ParameterError(f"Account {account.name} is your own or the system's; it cannot be {word}")
+    if account.id == call.caller.account.id:
+        raise ParameterError(f"Account {account.name} is your own; it cannot be {word}")
 
 
 def _check_name_free(session: Session, domain: Domain, name: str) -> None:

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from sqlalchemy import ColumnElement, Select, delete, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from mgmt.api.access import ADMINS, EVERYONE, Ref, may_have
@@ -15,10 +15,12 @@ from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.identity import USER, UserKeys
+from mgmt.api.second_factor import mandate
+from mgmt.api.sessions import end_sessions
 from mgmt.model.errors import ParameterError, PermissionDenied
 from mgmt.model.states import AccountType
 from mgmt.store.passwords import hash_password, password_matches
-from mgmt.store.tables import Account, Job, LoginSession, User
+from mgmt.store.tables import Account, Job, User
 
 KEY_BYTES = 48
 LEAST_PASSWORD = 8
@@ -105,7 +107,7 @@ class ListUsers(ListCommand, kw_only=True, frozen=True):
 class CreateUser(SyncCommand, kw_only=True, frozen=True):
     """Creates a user in an account."""
 
-    spec = Spec(answer=USER, access=ADMINS, event="USER.CREATE")
+    spec = Spec(answer=USER, access=ADMINS, event="USER.CREATE", governs=True)
 
     account: Annotated[str, OWNER, "the name of the account"]
     username: Annotated[str, "the name to log in with"]
@@ -125,7 +127,7 @@ class CreateUser(SyncCommand, kw_only=True, frozen=True):
 class UpdateUser(SyncCommand, kw_only=True, frozen=True):
     """Updates a user."""
 
-    spec = Spec(answer=USER, access=EVERYONE, event="USER.UPDATE")
+    spec = Spec(answer=USER, access=EVERYONE, event="USER.UPDATE", governs=True)
 
     id: Annotated[str, Ref(User)]
     firstname: Annotated[str | None, "the first name"] = None
@@ -134,6 +136,9 @@ class UpdateUser(SyncCommand, kw_only=True, frozen=True):
     timezone: Annotated[str | None, "the time zone"] = None
     password: Annotated[str | None, "the new password"] = None
     currentpassword: Annotated[str | None, "the current password; needed to change one's own"] = None
+    mandate2fa: Annotated[bool | None, "true: the user must set up a second factor; for administrators"] = (
+        None
+    )
 
     def run(self, call: Call) -> User:
         """Change what was sent; a new password ends the user's sessions."""
@@ -144,6 +149,8 @@ class UpdateUser(SyncCommand, kw_only=True, frozen=True):
                 setattr(user, name, value)
         if self.password:
             self._change_password(call, user, self.password)
+        if self.mandate2fa is not None:
+            mandate(call, user, wanted=self.mandate2fa)
         return user
 
     def _change_password(self, call: Call, user: User, password: str) -> None:
@@ -152,13 +159,13 @@ class UpdateUser(SyncCommand, kw_only=True, frozen=True):
         if own and not password_matches(user.password, self.currentpassword or ""):
             raise wrong_value("currentpassword", "(hidden)", "the user's current password")
         user.password = hash_password(password)
-        call.session.execute(delete(LoginSession).where(LoginSession.user_id == user.id))
+        end_sessions(call.session, user.id)
 
 
 class EnableUser(SyncCommand, kw_only=True, frozen=True):
     """Enables a user."""
 
-    spec = Spec(answer=USER, access=ADMINS, event="USER.ENABLE")
+    spec = Spec(answer=USER, access=ADMINS, event="USER.ENABLE", governs=True)
 
     id: Annotated[str, Ref(User)]
 
@@ -172,7 +179,7 @@ class EnableUser(SyncCommand, kw_only=True, frozen=True):
 class DisableUser(AsyncCommand, kw_only=True, frozen=True):
     """Disables a user: log-ins and keys are refused."""
 
-    spec = Spec(answer=USER, access=ADMINS, event="USER.DISABLE")
+    spec = Spec(answer=USER, access=ADMINS, event="USER.DISABLE", governs=True)
 
     id: Annotated[str, Ref(User)]
 
@@ -181,13 +188,14 @@ class DisableUser(AsyncCommand, kw_only=True, frozen=True):
         user = call.row(User, self.id)
         refuse_self(call, user, "disabled")
         user.state = "disabled"
+        end_sessions(call.session, user.id)
         return call.finish(kind="User", about=user)
 
 
 class DeleteUser(SyncCommand, kw_only=True, frozen=True):
     """Deletes a user."""
 
-    spec = Spec(access=ADMINS, event="USER.DELETE")
+    spec = Spec(access=ADMINS, event="USER.DELETE", governs=True)
 
     id: Annotated[str, Ref(User)]
 
@@ -196,15 +204,15 @@ class DeleteUser(SyncCommand, kw_only=True, frozen=True):
         user = call.row(User, self.id)
         refuse_self(call, user, "deleted")
         user.removed = call.now()
-        user.api_key = user.secret_key = None
-        call.session.execute(delete(LoginSession).where(LoginSession.user_id == user.id))
+        user.api_key = user.secret_key = user.totp_secret = None
+        end_sessions(call.session, user.id)
         return DONE
 
 
 class RegisterUserKeys(SyncCommand, kw_only=True, frozen=True):
     """Gives a user a new API key and secret key; the old ones end."""
 
-    spec = Spec(answer=UserKeys, key="userkeys", access=EVERYONE, event="REGISTER.USER.KEY")
+    spec = Spec(answer=UserKeys, key="userkeys", access=EVERYONE, event="REGISTER.USER.KEY", governs=True)
 
     id: Annotated[str, Ref(User)]
 
@@ -220,7 +228,7 @@ class RegisterUserKeys(SyncCommand, kw_only=True, frozen=True):
 class GetUserKeys(SyncCommand, kw_only=True, frozen=True):
     """Gives a user's API key and secret key."""
 
-    spec = Spec(answer=UserKeys, key="userkeys", access=EVERYONE)
+    spec = Spec(answer=UserKeys, key="userkeys", access=EVERYONE, governs=True)
 
     id: Annotated[str, Ref(User)]
 
@@ -252,6 +260,6 @@ class GetUser(SyncCommand, kw_only=True, frozen=True):
 
 
 def refuse_self(call: Call, user: User, word: str) -> None:
-    """Raise `ParameterError` if the user is the caller or the system."""
-    if user.id == call.caller.user.id or user.username == "system":
-        raise ParameterError(f"User {user.username} is you or the system; it cannot be {word}")
+    """Raise `ParameterError` if the user is the caller."""
+    if user.id == call.caller.user.id:
+        raise ParameterError(f"User {user.username} is you; it cannot be {word}")

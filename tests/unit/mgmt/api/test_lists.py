@@ -25,6 +25,7 @@ def add_events(api: Api, count: int) -> None:
 
 def test_a_list_of_many_rows_runs_as_few_statements_as_one_of_few(api: Api, admin: Client) -> None:
     add_events(api, 10)
+    admin.get("listZones")  # the first call of all reads the role's rules
     with api.counted() as few:
         assert admin.get("listEvents", page=1, pagesize=5)["count"] == 10
     add_events(api, MANY)

@@ -26,7 +26,7 @@ def ann(admin: Client, domain: str) -> dict[str, Any]:
 
 def test_an_account_with_its_user(admin: Client, ann: dict[str, Any], domain: str) -> None:
     assert (ann["name"], ann["domainpath"], ann["state"]) == ("ann", "ROOT/a", "enabled")
-    assert (ann["accounttype"], ann["roletype"], ann["vmlimit"]) == (0, "User", "Unlimited")
+    assert (ann["accounttype"], ann["roletype"], ann["vmlimit"]) == (0, "User", "20")
     (user,) = ann["user"]
     assert user["username"] == "ann"
     assert "apikey" not in user

@@ -31,6 +31,7 @@ MEANT: dict[type[Any], dict[str, Any]] = {
     tables.PublicAddress: {"state": "Allocated"},
     tables.Job: {"workflow": ""},
     tables.Vm: {"kind": "user"},
+    tables.Role: {"type": "User"},
     tables.UserData: {"data": "aGVsbG8="},
 }
 

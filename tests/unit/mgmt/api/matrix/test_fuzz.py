@@ -22,7 +22,7 @@ pytestmark = pytest.mark.unit
 load_commands()
 COMMANDS = [item for item in REGISTRY.all() if item.name not in ("login", "logout")]
 EXAMPLES = 12
-REFUSALS = {400, 405, 429, 431, 432, 531, 532, 533, 534, 535, 536, 537}
+REFUSALS = {400, 405, 429, 431, 432, 511, 531, 532, 533, 534, 535, 536, 537}
 """What clients take as a refusal; 530 is a fault of the server."""
 
 HOSTILE = st.sampled_from(
