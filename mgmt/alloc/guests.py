@@ -2,11 +2,11 @@
 
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 from sqlalchemy.orm import Session
 
 from mgmt.model.errors import NoCapacity, ParameterError
-from mgmt.store.tables import Network, Nic
+from mgmt.store.tables import Network, Nic, NicAddress
 
 
 def guest_address(session: Session, network: Network, wanted: str | None = None) -> str:
@@ -15,7 +15,11 @@ def guest_address(session: Session, network: Network, wanted: str | None = None)
     Raises ParameterError for a wanted address that cannot be had, NoCapacity when the network is full.
     """
     cidr = IPv4Network(network.cidr)
-    rows = session.scalars(select(Nic.address).where(Nic.network_id == network.id, Nic.removed.is_(None)))
+    own = select(Nic.address).where(Nic.network_id == network.id, Nic.removed.is_(None))
+    secondary = select(NicAddress.address).where(
+        NicAddress.network_id == network.id, NicAddress.removed.is_(None)
+    )
+    rows = session.scalars(union_all(own, secondary))
     taken = {address for address in rows if address} | {network.gateway}
     if wanted is not None:
         return _wanted(cidr, taken, wanted, network.name)

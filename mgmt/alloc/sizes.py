@@ -52,6 +52,11 @@ def choose_size(offering: ServiceOffering, details: Mapping[str, str]) -> Size:
     )
 
 
+def without_choices(details: Mapping[str, str]) -> dict[str, str]:
+    """Details without those that chose a size: the size has columns of its own."""
+    return {key: value for key, value in details.items() if key.lower() not in CHOICES}
+
+
 def set_size(vm: Vm, offering: ServiceOffering, size: Size) -> None:
     """Give a VM an offering; of a custom one also the size, which else follows from the offering."""
     vm.offering_id = offering.id

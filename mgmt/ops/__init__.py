@@ -6,7 +6,7 @@ What the API calls, in the caller's transaction, with checked arguments. Errors 
 - `call.submit(names.DEPLOY_VM, {"vm_id": …}, kind=…, about=row)`: names and arguments in `mgmt.ops.names`.
 - `vms.create_vm(session, seal, VmRequest(…)) -> Vm`: rows of a VM, its volumes and NICs; then DEPLOY_VM.
 - `vms.recover_vm(session, vm)`: destroyed, not yet expunged, to stopped (then nothing else is to do).
-- `passwords.set_new_password(vm, seal)`, then RESET_PASSWORD; `passwords.reveal_password(vm, seal)` for the
+- `passwords.set_new_password(vm, seal)`, then REFRESH_GUEST; `passwords.reveal_password(vm, seal)` for the
   owner's answer of deploy and reset jobs.
 - Rules: insert the row with `state=RuleState.add`, then APPLY_RULE; to delete one set `RuleState.revoke`,
   then REVOKE_RULE.

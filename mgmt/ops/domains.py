@@ -51,14 +51,17 @@ _POLL = 0.5
 _MEANS = {"running": ("running",), "stopped": ("stopped", "crashed")}
 
 
-def put_vm(runtime: Runtime, vm_id: str, power: str, *, force: bool = False) -> str:
+def put_vm(
+    runtime: Runtime, vm_id: str, power: str, *, force: bool = False, host_id: str | None = None
+) -> str:
     """Make a VM on its host what its rows say, with `power`; waits until it is so.
 
-    Returns what the host says of it. Raises AgentError, CloudError.
+    `host_id` is the host that keeps the definition of a stopped VM, which is on none. Returns what the host
+    says of it. Raises AgentError, CloudError.
     """
     with runtime.database.reading() as session:
         vm = session.get_one(Vm, vm_id)
-        host = placed_host(session, vm)
+        host = session.get_one(Host, host_id) if host_id else placed_host(session, vm)
         document = compile_domain(runtime, session, vm, power)
         driver, endpoint = driver_of(runtime, host), host_endpoint(host)
     status: DomainStatus | None = driver.put_domain(endpoint, document, force=force)

@@ -11,7 +11,10 @@ STOP_VM: Final = "stop_vm"  # vm_id, forced=False
 REBOOT_VM: Final = "reboot_vm"  # vm_id
 DESTROY_VM: Final = "destroy_vm"  # vm_id, expunge=False, volume_ids=[] (data volumes that go with it)
 EXPUNGE_VM: Final = "expunge_vm"  # vm_id
-RESET_PASSWORD: Final = "reset_password"  # noqa: S105  vm_id (the VM must be stopped)
+REFRESH_GUEST: Final = "refresh_guest"  # vm_id (routers are told of its new password, keys, addresses)
+RESTORE_VM: Final = "restore_vm"  # vm_id, template_id, size (bytes; 0: as before), volume_id
+PLUG_NIC: Final = "plug_nic"  # vm_id, nic_id (of a row that the caller inserted)
+UNPLUG_NIC: Final = "unplug_nic"  # vm_id, nic_id
 
 CREATE_VOLUME: Final = "create_volume"  # volume_id, vm_id=None (attach to it)
 ATTACH_VOLUME: Final = "attach_volume"  # volume_id, vm_id, device=None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from mgmt.alloc.counted import release_volumes
 from mgmt.model.errors import ParameterError
@@ -16,8 +16,18 @@ from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 from mgmt.ops.states import read_vm, set_vm
 from mgmt.ops.system_vms import put_down
+from mgmt.ops.vms import network_ids
 from mgmt.ops.volumes import delete_volume, make_data_files
-from mgmt.store.tables import BalancerMember, Nic, PortForwardingRule, PublicAddress, Vm, Volume
+from mgmt.store.tables import (
+    AffinityMember,
+    BalancerMember,
+    Nic,
+    NicAddress,
+    PortForwardingRule,
+    PublicAddress,
+    Vm,
+    Volume,
+)
 from mgmt.store.tables.base import now
 
 
@@ -28,13 +38,13 @@ def deploy_vm(
     if not start:
         return
     saga.on_failure("deploy the VM", lambda: _fail_deploy(runtime, vm_id))
-    _bring_up(runtime, saga, vm_id, host_id)
+    bring_up(runtime, saga, vm_id, host_id)
 
 
 def start_vm(runtime: Runtime, saga: Saga, *, vm_id: str, host_id: str | None = None) -> None:
     """Start a stopped VM; on failure it is stopped again."""
-    saga.on_failure("start the VM", lambda: _fail_start(runtime, vm_id))
-    _bring_up(runtime, saga, vm_id, host_id)
+    saga.on_failure("start the VM", lambda: fail_start(runtime, vm_id))
+    bring_up(runtime, saga, vm_id, host_id)
 
 
 def stop_vm(runtime: Runtime, saga: Saga, *, vm_id: str, forced: bool = False) -> None:
@@ -42,7 +52,7 @@ def stop_vm(runtime: Runtime, saga: Saga, *, vm_id: str, forced: bool = False) -
     saga.on_failure(
         "stop the VM", lambda: set_vm(runtime, vm_id, state=VmState.running, desired_power="running")
     )
-    saga.step("stop the VM on its host", lambda: _power_off(runtime, vm_id, forced))
+    saga.step("stop the VM on its host", lambda: power_off(runtime, vm_id, forced))
     saga.step("take the VM from its host", lambda: unplace_vm(runtime, vm_id, VmState.stopped))
 
 
@@ -61,7 +71,7 @@ def destroy_vm(
     volume_ids: tuple[str, ...] | list[str] = (),
 ) -> None:
     """Stop a VM at once and mark it as destroyed; with `expunge` remove it, and `volume_ids`, for good."""
-    saga.step("stop the VM on its host", lambda: _power_off(runtime, vm_id, True))
+    saga.step("stop the VM on its host", lambda: power_off(runtime, vm_id, True))
     saga.step("mark the VM as destroyed", lambda: unplace_vm(runtime, vm_id, VmState.destroyed))
     if expunge:
         expunge_vm(runtime, saga, vm_id=vm_id)
@@ -82,11 +92,16 @@ def expunge_vm(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
         saga.step("configure the router", lambda network_id=network_id: push_router(runtime, network_id))  # type: ignore[misc]
 
 
-def reset_password(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
-    """Tell the routers of a VM about its new password."""
+def refresh_guest(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
+    """Tell the routers of a VM what changed about it: its password, its keys, its addresses."""
+    push_networks(runtime, saga, vm_id)
+
+
+def push_networks(runtime: Runtime, saga: Saga, vm_id: str) -> None:
+    """Steps that bring the routers of a VM's networks up to date."""
     for network_id in saga.step("look at the VM's networks", lambda: networks_of(runtime, vm_id)):
         saga.step(
-            "give the new password to the router",
+            "tell the router about the VM",
             lambda network_id=network_id: push_change(runtime, network_id),  # type: ignore[misc]
         )
 
@@ -94,10 +109,7 @@ def reset_password(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
 def networks_of(runtime: Runtime, vm_id: str) -> list[str]:
     """Ids of the networks that a VM is plugged into."""
     with runtime.database.reading() as session:
-        query = select(Nic.network_id).where(
-            Nic.vm_id == vm_id, Nic.removed.is_(None), Nic.network_id.is_not(None)
-        )
-        return [network_id for network_id in session.scalars(query.order_by(Nic.position)) if network_id]
+        return network_ids(session, vm_id)
 
 
 def push_change(runtime: Runtime, network_id: str) -> None:
@@ -107,7 +119,8 @@ def push_change(runtime: Runtime, network_id: str) -> None:
     push_router(runtime, network_id, generation)
 
 
-def _bring_up(runtime: Runtime, saga: Saga, vm_id: str, host_id: str | None) -> None:
+def bring_up(runtime: Runtime, saga: Saga, vm_id: str, host_id: str | None) -> None:
+    """Steps that start a VM, on `host_id` if that is given."""
     placed: dict[str, Any] = saga.step("choose a host", lambda: place_vm(runtime, vm_id, host_id))
     networks: list[str] = saga.step("look at the VM's networks", lambda: networks_of(runtime, vm_id))
     for network_id in networks:
@@ -133,7 +146,19 @@ def _power_on(runtime: Runtime, vm_id: str) -> None:
     set_vm(runtime, vm_id, state=VmState.running, reason="", last_start=runtime.now())
 
 
-def _power_off(runtime: Runtime, vm_id: str, forced: bool) -> None:
+def run_again(runtime: Runtime, vm_id: str, host_id: str | None) -> None:
+    """Undo of a stop, also of one that failed: the VM runs, where it ran."""
+    if read_vm(runtime, vm_id).host_id is None:
+        placed = place_vm(runtime, vm_id, host_id)
+        push_host(runtime, placed["host_id"])
+        for network_id in networks_of(runtime, vm_id):
+            _introduce(runtime, network_id)
+    _power_on(runtime, vm_id)
+    set_vm(runtime, vm_id, desired_power="running")
+
+
+def power_off(runtime: Runtime, vm_id: str, forced: bool) -> None:
+    """Stop a VM on its host; fine if it is on none."""
     vm = read_vm(runtime, vm_id)
     if vm.host_id is None:
         return
@@ -158,7 +183,8 @@ def _fail_deploy(runtime: Runtime, vm_id: str) -> None:
         push_change(runtime, network_id)
 
 
-def _fail_start(runtime: Runtime, vm_id: str) -> None:
+def fail_start(runtime: Runtime, vm_id: str) -> None:
+    """Undo of a start: the VM is stopped and on no host."""
     vm = read_vm(runtime, vm_id)
     if vm.host_id is not None:
         put_down(runtime, vm_id)
@@ -188,6 +214,10 @@ def _remove_rows(runtime: Runtime, vm_id: str) -> list[str]:
         vm.removed, vm.host_id = moment, None
         for nic in session.scalars(select(Nic).where(Nic.vm_id == vm_id, Nic.removed.is_(None))):
             nic.removed = moment
+        secondary = select(NicAddress).join(Nic, Nic.id == NicAddress.nic_id).where(Nic.vm_id == vm_id)
+        for extra in session.scalars(secondary.where(NicAddress.removed.is_(None))):
+            extra.removed = moment
+        session.execute(delete(AffinityMember).where(AffinityMember.vm_id == vm_id))
         for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
             if volume.kind == VolumeKind.root:
                 release_volumes(session, volume)

@@ -139,6 +139,14 @@ def _check_template(request: VmRequest) -> None:
         raise ParameterError("networkids names a network twice")
 
 
+def network_ids(session: Session, vm_id: str) -> list[str]:
+    """The networks that a VM has NICs in, in their order."""
+    query = select(Nic.network_id).where(
+        Nic.vm_id == vm_id, Nic.removed.is_(None), Nic.network_id.is_not(None)
+    )
+    return [network_id for network_id in session.scalars(query.order_by(Nic.position)) if network_id]
+
+
 def check_vm_name(session: Session, name: str, networks: Sequence[str], vm_id: str = "") -> None:
     """Names resolve in a network's DNS, where case does not count, so they are unique there.
 

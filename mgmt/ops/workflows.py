@@ -3,7 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mgmt.ops import names, networks, rules, system_vm_workflows, templates, vm_workflows, volumes
+from mgmt.ops import (
+    names,
+    networks,
+    nics,
+    restore,
+    rules,
+    system_vm_workflows,
+    templates,
+    vm_workflows,
+    volumes,
+)
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 
@@ -25,7 +35,10 @@ WORKFLOWS: Mapping[str, Workflow] = {
     names.REBOOT_VM: vm_workflows.reboot_vm,
     names.DESTROY_VM: vm_workflows.destroy_vm,
     names.EXPUNGE_VM: vm_workflows.expunge_vm,
-    names.RESET_PASSWORD: vm_workflows.reset_password,
+    names.REFRESH_GUEST: vm_workflows.refresh_guest,
+    names.RESTORE_VM: restore.restore_vm,
+    names.PLUG_NIC: nics.plug_nic,
+    names.UNPLUG_NIC: nics.unplug_nic,
     names.CREATE_VOLUME: volumes.create_volume,
     names.ATTACH_VOLUME: volumes.attach_volume,
     names.DETACH_VOLUME: volumes.detach_volume,

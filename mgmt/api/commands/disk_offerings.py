@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
+from mgmt.api.commands.service_offerings import offering_state
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
@@ -23,6 +24,7 @@ class ListDiskOfferings(ListCommand, kw_only=True, frozen=True):
     searched = (DiskOffering.name, DiskOffering.display_text)
 
     name: Annotated[str | None, Equals(DiskOffering.name)] = None
+    state: Annotated[str | None, Equals(DiskOffering.state)] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
     domainid: Annotated[str | None, Ref(Domain, use=True)] = None
     listall: bool = False
@@ -57,19 +59,21 @@ class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
 
 
 class UpdateDiskOffering(SyncCommand, kw_only=True, frozen=True):
-    """Updates a disk offering's words."""
+    """Updates a disk offering's words and state."""
 
     spec = Spec(answer=DISK_OFFERING, access=ROOT, event="DISK.OFFERING.EDIT")
 
     id: Annotated[str, Ref(DiskOffering)]
     name: str | None = None
     displaytext: str | None = None
+    state: Annotated[str | None, "Active, or Inactive: no new volume may have it"] = None
 
     def run(self, call: Call) -> DiskOffering:
         """Change what was sent."""
         offering = call.row(DiskOffering, self.id)
         offering.name = self.name or offering.name
         offering.display_text = self.displaytext or offering.display_text
+        offering.state = offering_state(self.state) or offering.state
         return offering
 
 

@@ -9,7 +9,7 @@ from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.firewall_rules import PORT, revoke_rule, submit_rule
 from mgmt.api.commands.port_forwarding_rules import open_firewall, refuse_overlap
-from mgmt.api.commands.public_addresses import guest_nic, live_network
+from mgmt.api.commands.public_addresses import guest_address_of, live_network
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import wrong_value
@@ -130,8 +130,8 @@ class AssignToLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
             vm = call.row(Vm, vm_id)
             if vm_id in present:
                 raise ParameterError(f"VM {vm.name} is behind {rule.name} already")
-            nic = guest_nic(call, vm, address)
-            added.append(BalancerMember(rule_id=rule.id, vm_id=vm.id, address=str(nic.address)))
+            guest = guest_address_of(call, vm, address)
+            added.append(BalancerMember(rule_id=rule.id, vm_id=vm.id, address=guest))
         call.session.add_all(added)
         call.session.flush()
         arguments = {"rule_id": rule.id, "member_ids": [member.id for member in added]}

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.firewall_rules import ANYWHERE, PORT, revoke_rule, submit_rule
-from mgmt.api.commands.public_addresses import guest_nic, live_network
+from mgmt.api.commands.public_addresses import guest_address_of, live_network
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
@@ -48,7 +48,7 @@ class CreatePortForwardingRule(AsyncCommand, kw_only=True, frozen=True):
         """Check, insert, and let the router forward."""
         address, vm = call.row(PublicAddress, self.ipaddressid), call.row(Vm, self.virtualmachineid)
         network = live_network(call, address)
-        nic = guest_nic(call, vm, address, self.vmguestip)
+        guest = guest_address_of(call, vm, address, self.vmguestip)
         protocol = self._protocol()
         public_end, private_end = self._ends()
         if address.is_static_nat:
@@ -60,7 +60,7 @@ class CreatePortForwardingRule(AsyncCommand, kw_only=True, frozen=True):
             network_id=network.id,
             address_id=address.id,
             vm_id=vm.id,
-            vm_address=str(nic.address),
+            vm_address=guest,
             protocol=protocol,
             public_start=self.publicport,
             public_end=public_end,

@@ -20,6 +20,7 @@ from mgmt.store.tables import (
     Job,
     Network,
     Nic,
+    NicAddress,
     PortForwardingRule,
     PublicAddress,
     VlanRange,
@@ -127,9 +128,9 @@ class EnableStaticNat(SyncCommand, kw_only=True, frozen=True):
         if address.is_static_nat and address.vm_id == vm.id:
             return DONE
         check_free_for_nat(call, address)
-        nic = guest_nic(call, vm, address, self.vmguestip)
-        address.is_static_nat, address.vm_id, address.vm_address = True, vm.id, nic.address
-        arguments = {"address_id": address.id, "vm_id": vm.id, "vm_address": nic.address}
+        guest = guest_address_of(call, vm, address, self.vmguestip)
+        address.is_static_nat, address.vm_id, address.vm_address = True, vm.id, guest
+        arguments = {"address_id": address.id, "vm_id": vm.id, "vm_address": guest}
         call.submit(names.ENABLE_STATIC_NAT, arguments, kind="IpAddress", about=address)
         return DONE
 
@@ -163,8 +164,11 @@ def check_free_for_nat(call: Call, address: PublicAddress) -> None:
             raise RuleConflict(f"{address.address} has {word} rules; delete them first")
 
 
-def guest_nic(call: Call, vm: Vm, address: PublicAddress, wanted: str | None = None) -> Nic:
-    """The VM's NIC in the address's network. Raises `ParameterError`."""
+def guest_address_of(call: Call, vm: Vm, address: PublicAddress, wanted: str | None = None) -> str:
+    """The VM's address in the public address's network: `wanted`, also a secondary one, or the NIC's.
+
+    Raises `ParameterError`.
+    """
     if vm.state in (VmState.destroyed, VmState.expunging, VmState.error):
         raise ParameterError(f"VM {vm.name} is {vm.state}")
     query = select(Nic).where(
@@ -176,9 +180,13 @@ def guest_nic(call: Call, vm: Vm, address: PublicAddress, wanted: str | None = N
     nic = call.session.scalar(query)
     if nic is None or nic.address is None:
         raise ParameterError(f"VM {vm.name} has no NIC in the network of {address.address}")
-    if wanted is not None and wanted != nic.address:
-        raise wrong_value("vmguestip", wanted, f"an address of VM {vm.name}: {nic.address}")
-    return nic
+    if wanted in (None, nic.address):
+        return nic.address
+    secondary = select(NicAddress.address).where(NicAddress.nic_id == nic.id, NicAddress.removed.is_(None))
+    own = [nic.address, *call.session.scalars(secondary)]
+    if wanted not in own:
+        raise wrong_value("vmguestip", wanted, f"an address of VM {vm.name}: {', '.join(own)}")
+    return str(wanted)
 
 
 def live_network(call: Call, address: PublicAddress) -> Network:

@@ -17,6 +17,9 @@ from mgmt.store.tables import Domain, ServiceOffering, Vm, Zone
 GIB = 1024**3
 SYSTEM_TYPES = ("domainrouter", "consoleproxy", "secondarystoragevm")
 LEAST_MEMORY = 32
+CPUS = Meta(ge=1, le=256)
+MEMORY = Meta(ge=LEAST_MEMORY, le=2**22)
+STATES = ("Active", "Inactive")
 
 
 class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
@@ -30,6 +33,10 @@ class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
     systemvmtype: Annotated[str | None, "the kind of system VM", Equals(ServiceOffering.system_vm_type)] = (
         None
     )
+    cpunumber: Annotated[int | None, "the number of vCPUs", Equals(ServiceOffering.cpus)] = None
+    cpuspeed: Annotated[int | None, "the speed of a vCPU in MHz", Equals(ServiceOffering.cpu_speed)] = None
+    memory: Annotated[int | None, "the memory in MB", Equals(ServiceOffering.memory)] = None
+    state: Annotated[str | None, Equals(ServiceOffering.state)] = None
     virtualmachineid: Annotated[str | None, Ref(Vm), "only those this VM could change to"] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
     domainid: Annotated[str | None, Ref(Domain, use=True)] = None
@@ -57,10 +64,16 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
     spec = Spec(answer=SERVICE_OFFERING, access=ROOT, event="SERVICE.OFFERING.CREATE")
 
     name: str
-    cpunumber: Annotated[int, Meta(ge=1, le=256), "the number of vCPUs"]
-    memory: Annotated[int, Meta(ge=LEAST_MEMORY, le=2**22), "the memory in MB"]
+    cpunumber: Annotated[int | None, CPUS, "the number of vCPUs; of a custom offering the least"] = None
+    memory: Annotated[int | None, MEMORY, "the memory in MB; of a custom offering the least"] = None
     displaytext: str | None = None
     cpuspeed: Annotated[int, Meta(ge=100, le=10000), "the speed of a vCPU in MHz"] = 500
+    customized: Annotated[bool, "true: the user says how many vCPUs and how much memory"] = False
+    mincpunumber: Annotated[int | None, CPUS, "the least vCPUs of a custom offering"] = None
+    maxcpunumber: Annotated[int | None, CPUS, "the most vCPUs of a custom offering"] = None
+    minmemory: Annotated[int | None, MEMORY, "the least memory of a custom offering, in MB"] = None
+    maxmemory: Annotated[int | None, MEMORY, "the most memory of a custom offering, in MB"] = None
+    hosttags: Annotated[list[str] | None, "tags that a host must have to take its VMs"] = None
     rootdisksize: Annotated[int | None, Meta(ge=1, le=65536), "the size of the root disk in GB"] = None
     storagetype: Annotated[str, "local, the only one supported"] = "local"
     issystem: Annotated[bool, "true for system VMs"] = False
@@ -74,33 +87,59 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
             raise wrong_value("systemvmtype", self.systemvmtype, f"one of {', '.join(SYSTEM_TYPES)}")
         if self.systemvmtype and not self.issystem:
             raise ParameterError("systemvmtype is for offerings of system VMs; set issystem=true")
+        if self.customized and self.issystem:
+            raise ParameterError("Offerings of system VMs have a fixed size; leave customized away")
         offering = ServiceOffering(
             name=self.name,
             display_text=self.displaytext or self.name,
-            cpus=self.cpunumber,
+            cpus=self._size("cpunumber", self.cpunumber, self.mincpunumber, self.maxcpunumber, 1),
             cpu_speed=self.cpuspeed,
-            memory=self.memory,
+            memory=self._size("memory", self.memory, self.minmemory, self.maxmemory, LEAST_MEMORY),
+            customized=self.customized,
+            max_cpus=self.maxcpunumber,
+            max_memory=self.maxmemory,
+            host_tags=list(self.hosttags or []),
             root_disk_bytes=(self.rootdisksize or 0) * GIB,
             system_vm_type=self.systemvmtype,
         )
         call.session.add(offering)
         return offering
 
+    def _size(self, name: str, fixed: int | None, least: int | None, most: int | None, default: int) -> int:
+        """A fixed size, or the least one of a custom offering. Raises `ParameterError`."""
+        if not self.customized:
+            if fixed is None:
+                raise ParameterError(f"Send {name}, or customized=true to leave it to the user")
+            if least is not None or most is not None:
+                raise ParameterError(
+                    f"min{name} and max{name} are for custom offerings: send customized=true"
+                )
+            return fixed
+        lowest = least or fixed or default
+        if most is not None and most < lowest:
+            raise wrong_value(f"max{name}", most, f"at least {lowest}")
+        return lowest
+
 
 class UpdateServiceOffering(SyncCommand, kw_only=True, frozen=True):
-    """Updates a service offering's words; sizes never change under VMs."""
+    """Updates a service offering's words, host tags and state; sizes never change under VMs."""
 
     spec = Spec(answer=SERVICE_OFFERING, access=ROOT, event="SERVICE.OFFERING.EDIT")
 
     id: Annotated[str, Ref(ServiceOffering)]
     name: str | None = None
     displaytext: str | None = None
+    hosttags: Annotated[list[str] | None, "tags that a host must have to take its VMs"] = None
+    state: Annotated[str | None, "Active, or Inactive: no new VM may have it"] = None
 
     def run(self, call: Call) -> ServiceOffering:
         """Change what was sent."""
         offering = call.row(ServiceOffering, self.id)
         offering.name = self.name or offering.name
         offering.display_text = self.displaytext or offering.display_text
+        offering.state = offering_state(self.state) or offering.state
+        if self.hosttags is not None:
+            offering.host_tags = list(self.hosttags)
         return offering
 
 
@@ -125,3 +164,12 @@ class DeleteServiceOffering(SyncCommand, kw_only=True, frozen=True):
         offering.removed = call.now()
         offering.state = "Inactive"
         return DONE
+
+
+def offering_state(text: str | None) -> str | None:
+    """A state as it is stored. Raises `ParameterError`."""
+    if text is None:
+        return None
+    if text.capitalize() not in STATES:
+        raise wrong_value("state", text, " or ".join(STATES))
+    return text.capitalize()

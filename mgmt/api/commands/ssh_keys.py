@@ -19,7 +19,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.ssh_keys import SSH_KEY_PAIR, build_ssh_keys
 from mgmt.model.errors import ParameterError
-from mgmt.store.tables import SshKeyPair
+from mgmt.store.tables import Account, SshKeyPair
 
 LONGEST_KEY = 5120
 
@@ -105,11 +105,11 @@ class DeleteSSHKeyPair(SyncCommand, kw_only=True, frozen=True):
         return DONE
 
 
-def find_key(call: Call, name: str) -> SshKeyPair:
-    """The owner's key pair of a name. Raises `ParameterError`."""
-    row = call.session.scalar(_named(call, name))
+def find_key(call: Call, name: str, account_id: str | None = None) -> SshKeyPair:
+    """The key pair of a name that the account has, or the call's owner. Raises `ParameterError`."""
+    row = call.session.scalar(_named(call, name, account_id))
     if row is None:
-        account = call.owner.account.name
+        account = call.session.get_one(Account, account_id or call.owner.account.id).name
         raise ParameterError(f"A key pair with name {name} does not exist for account {account}")
     return row
 
@@ -140,7 +140,9 @@ def _insert(call: Call, name: str, key: str) -> SshKeyPair:
     return row
 
 
-def _named(call: Call, name: str) -> Select[SshKeyPair]:
+def _named(call: Call, name: str, account_id: str | None = None) -> Select[SshKeyPair]:
     return select(SshKeyPair).where(
-        SshKeyPair.account_id == call.owner.account.id, SshKeyPair.name == name, SshKeyPair.removed.is_(None)
+        SshKeyPair.account_id == (account_id or call.owner.account.id),
+        SshKeyPair.name == name,
+        SshKeyPair.removed.is_(None),
     )

@@ -1,22 +1,23 @@
 """Tenants' VMs: listed, and deployed. What changes a VM that exists is in `vm_lifecycle`."""
 
-import base64
-import binascii
 import re
 from typing import Annotated, Any
 
 from msgspec import Meta
 from sqlalchemy import Select, select
 
+from mgmt.alloc.sizes import choose_size, without_choices
 from mgmt.api.access import EVERYONE, InnerRef, Ref
 from mgmt.api.addresses import read_address
 from mgmt.api.call import Call
+from mgmt.api.commands.affinity_groups import wanted_groups
 from mgmt.api.commands.ssh_keys import find_key
+from mgmt.api.commands.user_data import chosen_user_data
+from mgmt.api.encoded import LONGEST_USER_DATA
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Response, Spec
-from mgmt.api.responses.nics import NIC
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE, VirtualMachineResponse
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import Allocation, VmKind
@@ -24,22 +25,28 @@ from mgmt.ops import names
 from mgmt.ops.passwords import reveal_password
 from mgmt.ops.vms import VmRequest, create_vm
 from mgmt.store.tables import (
+    AffinityGroup,
+    AffinityMember,
+    Cluster,
     DiskOffering,
     Host,
     InstanceGroup,
     Job,
     Network,
     Nic,
+    Pod,
     ServiceOffering,
     SshKeyPair,
+    StoragePool,
     Template,
+    UserData,
     Vm,
+    Volume,
     Zone,
 )
 
 GIB = 1024**3
-#: CloudStack takes 32 KiB of user data as base64 by GET and 1 MiB by POST; routers hold it for every guest.
-LONGEST_USER_DATA = 1024 * 1024
+HOST_NAME_WORDS = "letters, digits and hyphens, first a letter, at most 63"
 HOST_NAME = re.compile(r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
 
 
@@ -58,7 +65,12 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
     serviceofferingid: Annotated[str | None, Ref(ServiceOffering, use=True), Equals(Vm.offering_id)] = None
     networkid: Annotated[str | None, Ref(Network), "list only VMs in this network"] = None
     keypair: Annotated[str | None, "list only VMs with this SSH key pair"] = None
-    groupid: Annotated[str | None, Ref(InstanceGroup), Equals(Vm.group_id)] = None
+    groupid: Annotated[str | None, "the instance group", Ref(InstanceGroup), Equals(Vm.group_id)] = None
+    affinitygroupid: Annotated[str | None, Ref(AffinityGroup), "list only VMs in this group"] = None
+    userdataid: Annotated[str | None, "the user data", Ref(UserData), Equals(Vm.user_data_id)] = None
+    podid: Annotated[str | None, Ref(Pod), "list only VMs in this pod"] = None
+    clusterid: Annotated[str | None, Ref(Cluster), "list only VMs in this cluster"] = None
+    storageid: Annotated[str | None, Ref(StoragePool), "list only VMs with a volume in this pool"] = None
     details: Annotated[list[str] | None, "parts of the answer that are wanted; all are always there"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
@@ -71,21 +83,23 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
             query = query.where(Vm.id.in_(here))
         if self.keypair is not None:
             query = query.where(Vm.key_names.as_string().contains(f'"{self.keypair}"', autoescape=True))
+        if self.affinitygroupid:
+            members = select(AffinityMember.vm_id).where(AffinityMember.group_id == self.affinitygroupid)
+            query = query.where(Vm.id.in_(members))
+        return self._by_place(query)
+
+    def _by_place(self, query: Select[Any]) -> Select[Any]:
+        """Where they run, or have their disks."""
+        if self.podid:
+            query = query.where(Vm.host_id.in_(select(Host.id).where(Host.pod_id == self.podid)))
+        if self.clusterid:
+            query = query.where(Vm.host_id.in_(select(Host.id).where(Host.cluster_id == self.clusterid)))
+        if self.storageid:
+            volumes = select(Volume.vm_id).where(
+                Volume.pool_id == self.storageid, Volume.removed.is_(None), Volume.vm_id.is_not(None)
+            )
+            query = query.where(Vm.id.in_(volumes))
         return query
-
-
-class ListNics(OwnedListCommand, kw_only=True, frozen=True):
-    """Lists the NICs of a virtual machine."""
-
-    spec = Spec(answer=NIC, access=EVERYONE)
-
-    virtualmachineid: Annotated[str, Ref(Vm), Equals(Nic.vm_id)]
-    nicid: Annotated[str | None, Ref(Nic), Equals(Nic.id)] = None
-    networkid: Annotated[str | None, Ref(Network), Equals(Nic.network_id)] = None
-
-    def ownership(self, call: Call) -> Any:
-        """The VM was authorized; its NICs are its own."""
-        return Nic.purpose == "guest"
 
 
 class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
@@ -110,13 +124,20 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     keypair: Annotated[str | None, "the name of an SSH key pair"] = None
     keypairs: Annotated[list[str] | None, "names of SSH key pairs"] = None
     userdata: Annotated[str | None, "user data in base64", Meta(max_length=LONGEST_USER_DATA)] = None
+    userdataid: Annotated[str | None, Ref(UserData), "registered user data, instead of userdata"] = None
+    userdatadetails: Annotated[dict[str, str] | None, "values of the variables of userdataid"] = None
+    affinitygroupids: Annotated[list[str] | None, Ref(AffinityGroup), "the affinity groups it is in"] = None
+    affinitygroupnames: Annotated[list[str] | None, "names of them, instead of affinitygroupids"] = None
     rootdisksize: Annotated[int | None, "GiB, instead of the template's size", Meta(ge=1, le=1024)] = None
     diskofferingid: Annotated[str | None, Ref(DiskOffering, use=True), "adds a data disk"] = None
     size: Annotated[int | None, "GiB of the data disk, where the offering leaves it open", Meta(ge=1)] = None
     hypervisor: Annotated[str | None, "the hypervisor: KVM"] = None
     hostid: Annotated[str | None, Ref(Host), "the host to start it on"] = None
     startvm: Annotated[bool, "false: create it stopped"] = True
-    details: Annotated[dict[str, str] | None, "keys and values kept with the VM"] = None
+    details: Annotated[
+        dict[str, str] | None,
+        "keys and values kept with the VM; cpuNumber, cpuSpeed and memory are the size of a custom offering",
+    ] = None
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
@@ -126,8 +147,10 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         zone, offering = call.row(Zone, self.zoneid), call.row(ServiceOffering, self.serviceofferingid)
         self._check(call, zone, offering)
         keys = self._keys(call)
+        account_id = call.owner.account.id
+        user_data = chosen_user_data(call, account_id, self.userdata, self.userdataid, self.userdatadetails)
         request = VmRequest(
-            account_id=call.owner.account.id,
+            account_id=account_id,
             domain_id=call.owner.domain.id,
             zone_id=zone.id,
             offering=offering,
@@ -136,13 +159,17 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
             name=self.name or "",
             display_name=self.displayname or "",
             group=self.group,
-            user_data=read_user_data(self.userdata),
+            affinity_groups=wanted_groups(call, account_id, self.affinitygroupids, self.affinitygroupnames),
+            size=choose_size(offering, self.details or {}),
+            user_data=user_data.data,
+            user_data_id=user_data.registered_id,
+            user_data_values=user_data.values,
             key_names=tuple(key.name for key in keys),
             public_keys=tuple(key.public_key for key in keys),
             root_disk_bytes=(self.rootdisksize or 0) * GIB,
             disk_offering=call.row_or_none(DiskOffering, self.diskofferingid),
             disk_bytes=(self.size or 0) * GIB,
-            details=dict(self.details or {}),
+            details=without_choices(self.details or {}),
         )
         vm = create_vm(call.session, call.context.seal, request)
         arguments = {"vm_id": vm.id, "start": self.startvm, "host_id": self.hostid}
@@ -161,7 +188,7 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         if self.hypervisor and self.hypervisor.upper() != "KVM":
             raise wrong_value("hypervisor", self.hypervisor, "KVM")
         if self.name and not HOST_NAME.match(self.name):
-            raise wrong_value("name", self.name, "letters, digits and hyphens, first a letter, at most 63")
+            raise wrong_value("name", self.name, HOST_NAME_WORDS)
 
     def _keys(self, call: Call) -> list[SshKeyPair]:
         wanted = [*(self.keypairs or []), *([self.keypair] if self.keypair else [])]
@@ -190,17 +217,6 @@ def with_password(call: Call, job: Job, answer: Response) -> Response:
     if isinstance(answer, VirtualMachineResponse) and vm is not None and job.user_id == call.caller.user.id:
         answer.password = reveal_password(vm, call.context.seal)
     return answer
-
-
-def read_user_data(text: str | None) -> str:
-    """User data in base64, "" for none. Raises `ParameterError`."""
-    if not text:
-        return ""
-    try:
-        base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise wrong_value("userdata", f"{text[:20]}…", f"base64 ({error})") from error
-    return text
 
 
 def _pair(call: Call, item: dict[str, str]) -> tuple[Network, str | None]:

@@ -2,37 +2,18 @@
 
 from typing import Annotated
 
-from msgspec import Meta
-
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
-from mgmt.api.commands.virtual_machines import LONGEST_USER_DATA, read_user_data, with_password
-from mgmt.api.params import unknown_entity
+from mgmt.api.commands.virtual_machines import with_password
 from mgmt.api.registry import AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
+from mgmt.api.user_vms import KIND, must_be, user_vm
 from mgmt.model.errors import ParameterError
-from mgmt.model.states import VmKind, VmState, VolumeKind
+from mgmt.model.states import VmState, VolumeKind
 from mgmt.ops import names
-from mgmt.ops.instance_groups import group_named
 from mgmt.ops.passwords import set_new_password
 from mgmt.ops.vms import recover_vm
 from mgmt.store.tables import Host, Job, Vm, Volume
-
-KIND = "VirtualMachine"
-
-
-def user_vm(call: Call, vm_id: str) -> Vm:
-    """The tenant's VM of an id; system VMs have commands of their own."""
-    row = call.row(Vm, vm_id)
-    if row.kind != VmKind.user:
-        raise unknown_entity("id", vm_id)
-    return row
-
-
-def _must_be(vm: Vm, action: str, *states: VmState) -> None:
-    if vm.state not in states:
-        wanted = " or ".join(states)
-        raise ParameterError(f"VM {vm.name} is {vm.state}; only a {wanted} one can be {action}")
 
 
 class StartVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
@@ -45,7 +26,7 @@ class StartVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Job:
         """Only a stopped one."""
         vm = user_vm(call, self.id)
-        _must_be(vm, "started", VmState.stopped)
+        must_be(vm, "started", VmState.stopped)
         return call.submit(names.START_VM, {"vm_id": vm.id, "host_id": self.hostid}, kind=KIND, about=vm)
 
 
@@ -60,7 +41,7 @@ class StopVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         """Only a running one; with force also one that hangs between."""
         vm = user_vm(call, self.id)
         between = (VmState.stopping, VmState.starting) if self.forced else ()
-        _must_be(vm, "stopped", VmState.running, *between)
+        must_be(vm, "stopped", VmState.running, *between)
         return call.submit(names.STOP_VM, {"vm_id": vm.id, "forced": self.forced}, kind=KIND, about=vm)
 
 
@@ -74,7 +55,7 @@ class RebootVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Job:
         """Only a running one."""
         vm = user_vm(call, self.id)
-        _must_be(vm, "rebooted", VmState.running)
+        must_be(vm, "rebooted", VmState.running)
         return call.submit(names.REBOOT_VM, {"vm_id": vm.id}, kind=KIND, about=vm)
 
 
@@ -89,8 +70,12 @@ class DestroyVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Job:
         """In any state but gone; the volumes must be its own."""
         vm = user_vm(call, self.id)
+        if vm.delete_protection:
+            raise ParameterError(
+                f"VM {vm.name} is protected: updateVirtualMachine with deleteprotection=false first"
+            )
         states = (VmState.running, VmState.stopped, VmState.error, VmState.starting, VmState.stopping)
-        _must_be(vm, "destroyed", *states, *((VmState.destroyed,) if self.expunge else ()))
+        must_be(vm, "destroyed", *states, *((VmState.destroyed,) if self.expunge else ()))
         for volume_id in self.volumeids or []:
             volume = call.row(Volume, volume_id)
             if volume.vm_id != vm.id or volume.kind != VolumeKind.data:
@@ -121,7 +106,7 @@ class ExpungeVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Job:
         """Only a destroyed one."""
         vm = user_vm(call, self.id)
-        _must_be(vm, "expunged", VmState.destroyed, VmState.expunging)
+        must_be(vm, "expunged", VmState.destroyed, VmState.expunging)
         return call.submit(names.EXPUNGE_VM, {"vm_id": vm.id}, kind=KIND, about=vm)
 
 
@@ -134,39 +119,14 @@ class ResetPasswordForVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Job:
         """Only a stopped one: guests ask at boot."""
         vm = user_vm(call, self.id)
-        _must_be(vm, "given a new password", VmState.stopped)
+        must_be(vm, "given a new password", VmState.stopped)
         set_new_password(vm, call.context.seal)
-        return call.submit(names.RESET_PASSWORD, {"vm_id": vm.id}, kind=KIND, about=vm)
+        return call.submit(names.REFRESH_GUEST, {"vm_id": vm.id}, kind=KIND, about=vm)
 
     @classmethod
     def result(cls, call: Call, job: Job, answer: Response) -> Response:
         """The password is in the answer of the job that made it."""
         return with_password(call, job, answer)
-
-
-class UpdateVirtualMachine(SyncCommand, kw_only=True, frozen=True):
-    """Updates a virtual machine's texts and user data."""
-
-    spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.UPDATE")
-    id: Annotated[str, Ref(Vm)]
-    displayname: Annotated[str | None, "a name for users"] = None
-    group: Annotated[str | None, "the name of an instance group; empty for none"] = None
-    userdata: Annotated[str | None, "user data in base64", Meta(max_length=LONGEST_USER_DATA)] = None
-    details: Annotated[dict[str, str] | None, "keys and values kept with the VM"] = None
-
-    def run(self, call: Call) -> Vm:
-        """Change what was sent; the guest sees new user data after its next start."""
-        vm = user_vm(call, self.id)
-        vm.display_name = self.displayname or vm.display_name
-        if self.group is not None:
-            vm.group_id = None
-        if self.group:
-            vm.group_id = group_named(call.session, vm.account_id, vm.domain_id, self.group).id
-        if self.userdata is not None:
-            vm.user_data = read_user_data(self.userdata)
-        if self.details is not None:
-            vm.details = dict(self.details)
-        return vm
 
 
 class UserData(Response, kw_only=True):

@@ -3,15 +3,22 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import rows_by_id
-from mgmt.store.tables import Network, Nic
+from mgmt.store.tables import Network, Nic, NicAddress, PublicAddress
 
 #: MTU of guests on VXLAN: 1500 less the outer headers (RFC 7348).
 GUEST_MTU = 1450
+
+
+class SecondaryAddress(Response, kw_only=True):
+    """A secondary address within its NIC."""
+
+    id: str
+    ipaddress: str
 
 
 class NicResponse(Response, kw_only=True):
@@ -30,32 +37,59 @@ class NicResponse(Response, kw_only=True):
     mtu: int
     traffictype: str
     type: str
-    secondaryip: list[str]
+    publicip: str | None = None
+    publicipid: str | None = None
+    secondaryip: list[SecondaryAddress]
     extradhcpoption: list[str]
 
 
 def build_nics(call: Call, rows: Sequence[Nic]) -> list[NicResponse]:
-    """Answers for NICs; one statement for their networks."""
-    networks = rows_by_id(call, Network, (row.network_id for row in rows))
-    return [_build(row, networks.get(row.network_id or "")) for row in rows]
+    """Answers for NICs; one statement for all that is around them."""
+    found = _with_surroundings(call, Nic.id.in_([row.id for row in rows]))
+    return [found[row.id] for row in rows]
 
 
 def nics_of_vms(call: Call, vm_ids: Sequence[str]) -> dict[str, list[NicResponse]]:
-    """Guest NICs by VM, in the order they are plugged; two statements."""
-    query = select(Nic).where(Nic.vm_id.in_(vm_ids), Nic.removed.is_(None), Nic.purpose == "guest")
-    rows = call.session.scalars(query.order_by(Nic.position)).all()
+    """Guest NICs by VM, in the order they are plugged; one statement."""
     found: dict[str, list[NicResponse]] = defaultdict(list)
-    for row, answer in zip(rows, build_nics(call, rows), strict=True):
-        found[row.vm_id].append(answer)
+    condition = and_(Nic.vm_id.in_(vm_ids), Nic.removed.is_(None), Nic.purpose == "guest")
+    for answer in _with_surroundings(call, condition).values():
+        found[str(answer.virtualmachineid)].append(answer)
     return found
 
 
-def _build(row: Nic, network: Network | None) -> NicResponse:
+def _with_surroundings(call: Call, condition: ColumnElement[bool]) -> dict[str, NicResponse]:
+    """NICs with their networks, static NAT and secondary addresses, by id."""
+    static_nat = and_(
+        PublicAddress.vm_id == Nic.vm_id,
+        PublicAddress.network_id == Nic.network_id,
+        PublicAddress.is_static_nat,
+        PublicAddress.removed.is_(None),
+    )
+    query = (
+        select(Nic, Network.name, PublicAddress, NicAddress)
+        .outerjoin(Network, Network.id == Nic.network_id)
+        .outerjoin(PublicAddress, static_nat)
+        .outerjoin(NicAddress, and_(NicAddress.nic_id == Nic.id, NicAddress.removed.is_(None)))
+        .where(condition)
+        .order_by(Nic.position, Nic.id, NicAddress.created, NicAddress.id, PublicAddress.sort)
+    )
+    found: dict[str, NicResponse] = {}
+    for nic, network, public, secondary in call.session.execute(query):
+        answer = found.setdefault(nic.id, _build(nic, network))
+        if public is not None and answer.publicip is None:
+            answer.publicip, answer.publicipid = public.address, public.id
+        if secondary is not None and all(item.id != secondary.id for item in answer.secondaryip):
+            answer.secondaryip.append(SecondaryAddress(id=secondary.id, ipaddress=secondary.address))
+    return found
+
+
+def _build(row: Nic, network: str | None) -> NicResponse:
     return NicResponse(
         id=row.id,
         deviceid=str(row.position),
         networkid=row.network_id,
-        networkname=network.name if network else None,
+        networkname=network,
         virtualmachineid=row.vm_id,
         ipaddress=row.address,
         netmask=row.netmask,
@@ -70,4 +104,30 @@ def _build(row: Nic, network: Network | None) -> NicResponse:
     )
 
 
+class NicAddressResponse(Response, kw_only=True):
+    """A secondary address, as addIpToNic answers it."""
+
+    id: str
+    ipaddress: str
+    nicid: str
+    networkid: str
+    virtualmachineid: str | None = None
+
+
+def build_nic_addresses(call: Call, rows: Sequence[NicAddress]) -> list[NicAddressResponse]:
+    """Answers for secondary addresses."""
+    nics = rows_by_id(call, Nic, (row.nic_id for row in rows))
+    return [
+        NicAddressResponse(
+            id=row.id,
+            ipaddress=row.address,
+            nicid=row.nic_id,
+            networkid=row.network_id,
+            virtualmachineid=nics[row.nic_id].vm_id,
+        )
+        for row in rows
+    ]
+
+
 NIC = Entity(Nic, NicResponse, "nic", build_nics)
+NIC_ADDRESS = Entity(NicAddress, NicAddressResponse, "nicsecondaryip", build_nic_addresses)

@@ -35,6 +35,8 @@ class ServiceOfferingResponse(Response):
     state: str
     systemvmtype: str | None = None
     rootdisksize: int | None = None
+    hosttags: str | None = None
+    serviceofferingdetails: dict[str, str] | None = None
 
 
 def service_offering_responses(call: Call, rows: Sequence[ServiceOffering]) -> list[ServiceOfferingResponse]:
@@ -52,7 +54,9 @@ def service_offering_responses(call: Call, rows: Sequence[ServiceOffering]) -> l
             provisioningtype="thin",
             issystem=row.system_vm_type is not None,
             defaultuse=row.default_use,
-            iscustomized=False,
+            iscustomized=row.customized,
+            hosttags=",".join(row.host_tags) or None,
+            serviceofferingdetails=_limits(row),
             offerha=False,
             limitcpuuse=False,
             isvolatile=False,
@@ -62,6 +66,15 @@ def service_offering_responses(call: Call, rows: Sequence[ServiceOffering]) -> l
         )
         for row in rows
     ]
+
+
+def _limits(row: ServiceOffering) -> dict[str, str] | None:
+    """Between what a custom offering leaves the choice, as CloudStack's own forms read it."""
+    if not row.customized:
+        return None
+    most = {"maxcpunumber": row.max_cpus, "maxmemory": row.max_memory}
+    limits = {"mincpunumber": row.cpus, "minmemory": row.memory, **most}
+    return {name: str(value) for name, value in limits.items() if value is not None}
 
 
 SERVICE_OFFERING = Entity(

@@ -9,9 +9,11 @@ from sqlalchemy import select
 from mgmt.alloc.sizes import size_of
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
-from mgmt.api.responses.lookup import Owners, TagResponse, rows_by_id, tags_of, wire_time
+from mgmt.api.responses.affinity_groups import AffinityGroupResponse, groups_of_vms
+from mgmt.api.responses.lookup import Owners, TagResponse, tags_of, wire_time
 from mgmt.api.responses.nics import NicResponse, nics_of_vms
-from mgmt.store.tables import Host, InstanceGroup, PublicAddress, ServiceOffering, Template, Vm, Zone
+from mgmt.model.os_types import os_type_by_name
+from mgmt.store.tables import Host, InstanceGroup, ServiceOffering, Template, UserData, Vm, Zone
 
 
 class VirtualMachineResponse(Response, kw_only=True):
@@ -21,6 +23,8 @@ class VirtualMachineResponse(Response, kw_only=True):
     name: str
     displayname: str
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domainid: str | None = None
     domain: str | None = None
     domainpath: str | None = None
@@ -56,62 +60,71 @@ class VirtualMachineResponse(Response, kw_only=True):
     publicip: str | None = None
     publicipid: str | None = None
     password: str | None = None
+    userdataid: str | None = None
+    userdataname: str | None = None
+    deleteprotection: bool
     details: dict[str, str] | None = None
     displayvm: bool
     isdynamicallyscalable: bool
     vmtype: str
     nic: list[NicResponse]
     securitygroup: list[str]
-    affinitygroup: list[str]
+    affinitygroup: list[AffinityGroupResponse]
     tags: list[TagResponse]
 
 
 @dataclass(frozen=True)
 class _Around:
-    """Everything the answers show besides the VM's own row."""
+    """What a VM's answer shows besides its own row."""
 
-    owners: Owners
-    groups: dict[str, InstanceGroup]
-    zones: dict[str, Zone]
-    hosts: dict[str, Host]
-    templates: dict[str, Template]
-    offerings: dict[str, ServiceOffering]
+    zone: Zone
+    host: Host | None
+    template: Template | None
+    offering: ServiceOffering
+    group: str | None
+    user_data: str | None
+
+
+@dataclass(frozen=True)
+class _Many:
+    """What there are several of, by the VMs' ids."""
+
     nics: dict[str, list[NicResponse]]
     tags: dict[str, list[TagResponse]]
-    public: dict[str, PublicAddress]
+    affinity: dict[str, list[AffinityGroupResponse]]
 
 
 def build_vms(call: Call, rows: Sequence[Vm]) -> list[VirtualMachineResponse]:
     """Answers for VMs; a fixed number of statements."""
     ids = [row.id for row in rows]
-    around = _Around(
-        owners=Owners(call, rows),
-        groups=rows_by_id(call, InstanceGroup, (row.group_id for row in rows)),
-        zones=rows_by_id(call, Zone, (row.zone_id for row in rows)),
-        hosts=rows_by_id(call, Host, (row.host_id for row in rows)) if call.caller.is_root else {},
-        templates=rows_by_id(call, Template, (row.template_id for row in rows)),
-        offerings=rows_by_id(call, ServiceOffering, (row.offering_id for row in rows)),
-        nics=nics_of_vms(call, ids),
-        tags=tags_of(call, "UserVm", rows),
-        public=_static_nat(call, ids),
+    owners = Owners(call, rows)
+    around = _surroundings(call, ids)
+    many = _Many(nics_of_vms(call, ids), tags_of(call, "UserVm", rows), groups_of_vms(call, ids, owners))
+    return [_build(call, row, owners.names(row), around[row.id], many) for row in rows]
+
+
+def _surroundings(call: Call, ids: Sequence[str]) -> dict[str, _Around]:
+    query = (
+        select(Vm.id, Zone, Host, Template, ServiceOffering, InstanceGroup.name, UserData.name)
+        .join(Zone, Zone.id == Vm.zone_id)
+        .join(ServiceOffering, ServiceOffering.id == Vm.offering_id)
+        .outerjoin(Host, Host.id == Vm.host_id)
+        .outerjoin(Template, Template.id == Vm.template_id)
+        .outerjoin(InstanceGroup, InstanceGroup.id == Vm.group_id)
+        .outerjoin(UserData, UserData.id == Vm.user_data_id)
+        .where(Vm.id.in_(ids))
     )
-    return [_build(call, row, around) for row in rows]
+    return {row[0]: _Around(*row[1:]) for row in call.session.execute(query)}
 
 
-def _static_nat(call: Call, ids: Sequence[str]) -> dict[str, PublicAddress]:
-    query = select(PublicAddress).where(
-        PublicAddress.vm_id.in_(ids), PublicAddress.is_static_nat, PublicAddress.removed.is_(None)
-    )
-    return {row.vm_id: row for row in call.session.scalars(query) if row.vm_id}
-
-
-def _build(call: Call, row: Vm, around: _Around) -> VirtualMachineResponse:
-    zone = around.zones.get(row.zone_id)
-    host = around.hosts.get(row.host_id or "")
-    nics = around.nics.get(row.id, [])
-    public = around.public.get(row.id)
-    group = around.groups.get(row.group_id or "")
-    shown: dict[str, Any] = {**around.owners.names(row), **_template(around, row), **_offering(around, row)}
+def _build(
+    call: Call, row: Vm, owner: dict[str, Any], around: _Around, many: _Many
+) -> VirtualMachineResponse:
+    nics = many.nics.get(row.id, [])
+    default = next((nic for nic in nics if nic.isdefault), None)
+    public = next((nic for nic in nics if nic.publicip), None)
+    host = around.host if call.caller.is_root else None
+    size = size_of(row, around.offering)
     return VirtualMachineResponse(
         id=row.id,
         name=row.name,
@@ -119,58 +132,55 @@ def _build(call: Call, row: Vm, around: _Around) -> VirtualMachineResponse:
         created=wire_time(row.created),
         state=row.state,
         haenable=False,
-        group=group.name if group else None,
+        group=around.group,
         groupid=row.group_id,
         zoneid=row.zone_id,
-        zonename=zone.name if zone else None,
+        zonename=around.zone.name,
         hostid=host.id if host else None,
         hostname=host.name if host else None,
         instancename=row.instance_name if call.caller.is_root else None,
         hypervisor="KVM",
+        serviceofferingid=row.offering_id,
+        serviceofferingname=around.offering.name,
+        cpunumber=size.cpus,
+        cpuspeed=size.speed,
+        memory=size.memory,
         rootdeviceid=0,
         rootdevicetype="ROOT",
         keypairs=",".join(row.key_names) or None,
-        ipaddress=nics[0].ipaddress if nics else None,
-        publicip=public.address if public else None,
-        publicipid=public.id if public else None,
+        ipaddress=default.ipaddress if default else None,
+        publicip=public.publicip if public else None,
+        publicipid=public.publicipid if public else None,
+        userdataid=row.user_data_id,
+        userdataname=around.user_data,
+        deleteprotection=row.delete_protection,
         details={key: str(value) for key, value in row.details.items()} or None,
         displayvm=True,
         isdynamicallyscalable=False,
         vmtype="User",
         nic=nics,
         securitygroup=[],
-        affinitygroup=[],
-        tags=around.tags.get(row.id, []),
-        **shown,
+        affinitygroup=many.affinity.get(row.id, []),
+        tags=many.tags.get(row.id, []),
+        **owner,
+        **_template(row, around.template),
     )
 
 
-def _template(around: _Around, row: Vm) -> dict[str, Any]:
-    template = around.templates.get(row.template_id or "")
-    if template is None:
-        return {"passwordenabled": row.password_id is not None}
-    return {
-        "templateid": template.id,
-        "templatename": template.name,
-        "templatedisplaytext": template.display_text,
-        "templateformat": template.format,
-        "passwordenabled": template.password_enabled,
-        "osdisplayname": template.os_type,
-    }
-
-
-def _offering(around: _Around, row: Vm) -> dict[str, Any]:
-    offering = around.offerings.get(row.offering_id)
-    shown: dict[str, Any] = {"serviceofferingid": row.offering_id}
-    if offering is not None:
-        size = size_of(row, offering)
-        shown |= {
-            "serviceofferingname": offering.name,
-            "cpunumber": size.cpus,
-            "cpuspeed": size.speed,
-            "memory": size.memory,
+def _template(row: Vm, template: Template | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {"passwordenabled": row.password_id is not None}
+    if template is not None:
+        shown = {
+            "templateid": template.id,
+            "templatename": template.name,
+            "templatedisplaytext": template.display_text,
+            "templateformat": template.format,
+            "passwordenabled": template.password_enabled,
         }
-    return shown
+    name = row.os_type or (template.os_type if template else None)
+    kind = os_type_by_name(name) if name else None
+    kind_id = kind.id if kind else None
+    return shown | {"osdisplayname": name, "ostypeid": kind_id, "guestosid": kind_id}
 
 
 VIRTUAL_MACHINE = Entity(Vm, VirtualMachineResponse, "virtualmachine", build_vms)
