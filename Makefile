@@ -1,6 +1,8 @@
 # Every target calls `pileus` or pytest; the work is in Python. `make help` lists them.
 PYTHON := .venv/bin/python
 PILEUS := .venv/bin/pileus
+# Tests wait more than they compute: more processes than processors (tests/rings.py).
+PYTEST := $(PYTHON) -m pytest -n 6 --no-loadscope-reorder
 
 .PHONY: help setup up down clean status test unit bench lint
 
@@ -25,11 +27,11 @@ status:  ## what runs, and where
 
 test:  ## every test ring this machine can run
 	@scripts/setup test
-	@$(PYTHON) -m pytest
+	@$(PYTEST)
 
 unit:  ## the quick rings: no root, no VMs
 	@scripts/setup test
-	@$(PYTHON) -m pytest -m "unit or contract"
+	@$(PYTEST) -m "unit or contract"
 
 bench:  ## measure, each number beside a baseline of the same run
 	@scripts/setup test

@@ -7,6 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.rings import Turns, in_order
+
+# Both of these read the wall clock, which tells nothing where several processes share the processors.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 def _forbid(what: str) -> Callable[..., Any]:
@@ -33,19 +40,11 @@ def _unit_ring_touches_nothing(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("closed_doors")
 
 
-#: Quick rings first, so that a broken import is not found after half an hour of VMs.
-RINGS = ("unit", "contract", "netns", "image", "browser", "cloud")
+def pytest_configure(config: pytest.Config) -> None:
+    """Let processes of one run share the rings."""
+    config.pluginmanager.register(Turns(config))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order tests by ring; a test without a ring is a mistake."""
-    for item in items:
-        if not any(item.get_closest_marker(ring) for ring in RINGS):
-            raise pytest.UsageError(
-                f"{item.nodeid} has no ring: mark its module with one of {', '.join(RINGS)}"
-            )
-    items.sort(key=_ring)
-
-
-def _ring(item: pytest.Item) -> int:
-    return max(index for index, ring in enumerate(RINGS) if item.get_closest_marker(ring))
+    items[:] = in_order(items, is_spread=hasattr(config, "workerinput"))
