@@ -29,7 +29,7 @@ from mgmt.api.rights import rights_of_account
 from mgmt.model.errors import CodeNeeded, UnknownCommand
 from mgmt.model.states import JobStatus
 from mgmt.ops.runtime import Runtime
-from mgmt.store.events import record_event
+from mgmt.store.events import RESOURCE_TYPES, record_event, start_event_id
 from mgmt.store.tables.base import Identified
 
 Body = dict[str, Any]
@@ -143,7 +143,8 @@ def _run(call: Call, command: Command, registered: Registered) -> Body:
         job = command.run(call)
         is_done = job.status == JobStatus.succeeded
         text = f"{registered.name} {'is done' if is_done else 'was asked for'}"
-        _note(call, spec, text, job.instance_id, "Completed" if is_done else "Scheduled")
+        state = "Completed" if is_done else "Scheduled"
+        _note(call, spec, text, job.instance_id, state, job.instance_type, start_event_id(job.id))
         created = {"id": job.instance_id} if command.creates else {}
         return {**created, "jobid": job.id}
     assert isinstance(command, SyncCommand)  # noqa: S101 (there is no fourth kind)
@@ -152,7 +153,8 @@ def _run(call: Call, command: Command, registered: Registered) -> Body:
     about = result.id if isinstance(result, Identified) else None
     if isinstance(result, Identified):
         call.rows[type(result), result.id] = result
-    _note(call, spec, f"{registered.name} is done", about, "Completed")
+    kind = type(result).__name__ if isinstance(result, Identified) else None
+    _note(call, spec, f"{registered.name} is done", about, "Completed", kind)
     return wrap(spec, answer(call, spec, result))
 
 
@@ -173,18 +175,28 @@ def wrap(spec: Spec, response: Response) -> Body:
     return {"count": 1, spec.response_key: [body]} if spec.listed else {spec.response_key: body}
 
 
-def _note(call: Call, spec: Spec, text: str, about: str | None, state: str) -> None:
+def _note(
+    call: Call,
+    spec: Spec,
+    text: str,
+    about: str | None,
+    state: str,
+    kind: str | None,
+    event_id: str | None = None,
+) -> None:
+    """An event of the command: it belongs to whose the object is, else to whom the call is for."""
     if spec.event is None:
         return
-    entity = spec.entity
+    row = next((row for (_, row_id), row in call.rows.items() if row_id == about), None)
     record_event(
         call.session,
         spec.event,
         text,
         user=call.caller.user,
-        account_id=call.owner.account.id,
-        domain_id=call.owner.domain.id,
+        account_id=getattr(row, "account_id", None) or call.owner.account.id,
+        domain_id=getattr(row, "domain_id", None) or call.owner.domain.id,
         state=state,
-        resource_type=entity.table.__name__ if entity else None,
+        resource_type=RESOURCE_TYPES.get(kind, kind) if kind else None,
         resource_id=about,
+        event_id=event_id,
     )

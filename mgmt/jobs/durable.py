@@ -100,7 +100,7 @@ class DurableJobs:
                 rows.finish(self._runtime, job.id, StepFailed(job.step or "start", 530, words), [])
 
     def _run(self, job_id: str) -> None:
-        job = _record("read the job", lambda: rows.read(self._runtime, job_id))
+        job = _record("begin the job", lambda: rows.begin(self._runtime, job_id))
         if job is None:
             return
         saga = Saga(_record, lambda step: rows.say(self._runtime, job_id, step))

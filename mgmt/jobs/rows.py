@@ -1,20 +1,26 @@
 """Rows of jobs while they run: what they do now, how they ended, and the event of that."""
 
 from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy.orm import Session
 
 from mgmt.model.states import JobStatus
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import StepFailed
-from mgmt.store.events import record_event
-from mgmt.store.tables import Job, User, Vm
+from mgmt.store.events import record_event, start_event_id
+from mgmt.store.tables import Event, Job, User, Vm
 
 
-def read(runtime: Runtime, job_id: str) -> dict[str, Any] | None:
-    """What a job is to do; None when there is nothing (left) to do."""
-    with runtime.database.reading() as session:
+def begin(runtime: Runtime, job_id: str) -> dict[str, Any] | None:
+    """Say that a job starts; what it is to do. None when there is nothing (left) to do."""
+    with runtime.database.writing() as session:
         job = session.get(Job, job_id)
-    if job is None or job.status != JobStatus.pending:
-        return None
+        if job is None or job.status != JobStatus.pending:
+            return None
+        started = str(uuid5(UUID(job.id), "Started"))
+        if session.get(Event, started) is None:  # a start that was cut is begun again
+            _note(session, job, f"{job.command} has started", state="Started", event_id=started)
     return {
         "id": job.id,
         "workflow": job.workflow,
@@ -44,16 +50,25 @@ def finish(runtime: Runtime, job_id: str, failure: StepFailed | None, leftovers:
             vm = session.get(Vm, job.instance_id) if job.instance_id else None
             if vm is not None:
                 vm.reason = text
-        user = session.get(User, job.user_id)
-        if job.event_type and user is not None:
-            record_event(
-                session,
-                job.event_type,
-                f"{job.command} failed at {text}" if failure else text,
-                user=user,
-                account_id=job.account_id,
-                domain_id=job.domain_id,
-                level="ERROR" if failure else "INFO",
-                resource_type=job.instance_type,
-                resource_id=job.instance_id,
-            )
+        words = f"{job.command} failed at {text}" if failure else text
+        _note(session, job, words, level="ERROR" if failure else "INFO")
+
+
+def _note(session: Session, job: Job, text: str, **more: str) -> None:
+    """An event of a job, below the one that says it was asked for, and of the same owner."""
+    user = session.get(User, job.user_id)
+    if not job.event_type or user is None:
+        return
+    parent = session.get(Event, start_event_id(job.id))
+    record_event(
+        session,
+        job.event_type,
+        text,
+        user=user,
+        account_id=parent.account_id if parent else job.account_id,
+        domain_id=parent.domain_id if parent else job.domain_id,
+        resource_type=parent.resource_type if parent else job.instance_type,
+        resource_id=job.instance_id,
+        parent_id=parent.id if parent else None,
+        **more,
+    )

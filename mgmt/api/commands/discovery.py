@@ -25,6 +25,7 @@ from mgmt.api.responses.discovery import (
 from mgmt.api.responses.lookup import wire_time
 from mgmt.model.os_types import CATEGORIES, OS_TYPES, category_id
 from mgmt.model.states import JobStatus
+from mgmt.store.events import RECONCILED
 from mgmt.store.tables import Host, Job, LoginSession, Zone
 from mgmt.store.tables.base import now
 
@@ -132,8 +133,8 @@ class ListEventTypes(PlainListCommand, kw_only=True, frozen=True):
     spec = Spec(answer=EventTypeResponse, key="eventtype", access=EVERYONE)
 
     def items(self, call: Call) -> Sequence[Response]:
-        """Those of all commands."""
-        names = {item.spec.event for item in REGISTRY.all() if item.spec.event}
+        """Those of all commands, and of what is done without one."""
+        names = {item.spec.event for item in REGISTRY.all() if item.spec.event} | set(RECONCILED)
         return [EventTypeResponse(name=name) for name in sorted(names)]
 
 

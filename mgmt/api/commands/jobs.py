@@ -9,7 +9,7 @@ from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import OwnedListCommand
 from mgmt.api.registry import Response, Spec, SyncCommand
-from mgmt.api.responses.jobs import JOB, JobResponse, job_responses
+from mgmt.api.responses.jobs import JOB, JobResponse, full_job_response
 from mgmt.store.tables import Job
 
 
@@ -22,7 +22,7 @@ class QueryAsyncJobResult(SyncCommand, kw_only=True, frozen=True):
 
     def run(self, call: Call) -> Response:
         """Read the job."""
-        return job_responses(call, [call.row(Job, self.jobid)])[0]
+        return full_job_response(call, call.row(Job, self.jobid))
 
 
 class ListAsyncJobs(OwnedListCommand, kw_only=True, frozen=True):

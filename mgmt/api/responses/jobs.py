@@ -35,12 +35,17 @@ class JobResponse(Response):
 
 
 def job_responses(call: Call, rows: Sequence[Job]) -> list[JobResponse]:
-    """Jobs on the wire."""
+    """Jobs in a list: with their errors, without the objects that they made, which would be a look each."""
     owners = Owners(call, rows)
-    return [_job(call, row, owners) for row in rows]
+    return [_job(row, owners, _error(row)) for row in rows]
 
 
-def _job(call: Call, row: Job, owners: Owners) -> JobResponse:
+def full_job_response(call: Call, row: Job) -> JobResponse:
+    """One job on the wire, with its result."""
+    return _job(row, Owners(call, [row]), job_result(call, row) if row.status != JobStatus.pending else None)
+
+
+def _job(row: Job, owners: Owners, result: dict[str, Any] | None) -> JobResponse:
     names = owners.names(row)
     done = row.status != JobStatus.pending
     failed = done and row.status != JobStatus.succeeded
@@ -59,17 +64,17 @@ def _job(call: Call, row: Job, owners: Owners) -> JobResponse:
         jobinstancetype=row.instance_type,
         jobinstanceid=row.instance_id,
         jobstep=None if done else row.step or None,
-        jobresulttype="object" if done else None,
-        jobresult=job_result(call, row) if done else None,
+        jobresulttype=None if result is None else "object",
+        jobresult=result,
         completed=wire_time(row.completed) if done else None,
     )
 
 
 def job_result(call: Call, job: Job) -> dict[str, Any]:
     """What a finished job gives: its entity as it is now, `success`, or the error."""
-    if job.status != JobStatus.succeeded:
-        text = job.error_text or f"{job.command} failed; the management server's log says why"
-        return {"errorcode": job.error_code or INTERNAL, "errortext": text}
+    error = _error(job)
+    if error is not None:
+        return error
     registered = REGISTRY.find(job.command)
     if registered is None or not issubclass(registered.command, AsyncCommand):
         return {"success": True}
@@ -78,6 +83,14 @@ def job_result(call: Call, job: Job) -> dict[str, Any]:
     response = spec.entity.build(call, [row])[0] if spec.entity and row is not None else DONE
     body = plain(command.result(call, job, response))
     return {spec.response_key: body} if spec.response_key and row is not None else body
+
+
+def _error(job: Job) -> dict[str, Any] | None:
+    """The error of a job that failed."""
+    if job.status in (JobStatus.pending, JobStatus.succeeded):
+        return None
+    text = job.error_text or f"{job.command} failed; the management server's log says why"
+    return {"errorcode": job.error_code or INTERNAL, "errortext": text}
 
 
 JOB = Entity(Job, JobResponse, "asyncjobs", job_responses)

@@ -44,6 +44,7 @@ def event_responses(call: Call, rows: Sequence[Event]) -> list[EventResponse]:
             resourceid=row.resource_id,
             resourcetype=row.resource_type,
             parentid=row.parent_id,
+            archived=row.removed is not None,
             **owners.names(row),
         )
         for row in rows

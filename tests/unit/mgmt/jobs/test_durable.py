@@ -65,7 +65,10 @@ def test_a_job_runs_once_and_leaves_an_event(cloud: SmallCloud, jobs: DurableJob
     jobs.start(job_id)
     with cloud.runtime.database.reading() as session:
         events = session.scalars(select(Event).where(Event.resource_id == vm.id)).all()
-    assert [(event.type, event.level) for event in events] == [("VM.CREATE", "INFO")]
+    assert sorted((event.type, event.level, event.state) for event in events) == [
+        ("VM.CREATE", "INFO", "Completed"),
+        ("VM.CREATE", "INFO", "Started"),
+    ]
 
 
 def test_a_failed_job_names_step_and_reason(cloud: SmallCloud, jobs: DurableJobs) -> None:
