@@ -32,7 +32,8 @@ class ListApis(PlainListCommand, kw_only=True, frozen=True):
 
     def items(self, call: Call) -> Sequence[Response]:
         """The caller's commands, all on one page unless paging was asked for."""
-        mine = [item for item in REGISTRY.all() if call.caller.type in item.spec.access]
+        rights = call.context.roles.of(call.caller)
+        mine = [item for item in REGISTRY.all() if rights.allows(item)]
         if self.name is None:
             return [describe_command(item.name) for item in mine]
         found = [describe_command(item.name) for item in mine if item.name == self.name]

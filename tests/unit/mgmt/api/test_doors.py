@@ -1,30 +1,19 @@
 """Who gets in, and with which code everybody else stays out."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from mgmt.api.testing import Answer, Api, Client, open_api, read_answer, sign
+from mgmt.api.testing import Api, Client, open_api, read_answer, sign
 from mgmt.store.passwords import hash_password
 from mgmt.store.tables import Account, LoginSession, User
-from mgmt.store.tables.base import now
+from tests.unit.mgmt.api.doors import Clock, log_in, post
 
 pytestmark = pytest.mark.unit
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.moment = now()
-
-    def __call__(self) -> datetime:
-        return self.moment
 
 
 @pytest.fixture
@@ -36,15 +25,6 @@ def clock() -> Clock:
 def api(tmp_path: Path, fresh_store: Path, clock: Clock) -> Iterator[Api]:
     with open_api(tmp_path, clock, like=fresh_store) as opened:
         yield opened
-
-
-def post(browser: FlaskClient, headers: dict[str, str] | None = None, **form: str) -> Answer:
-    return read_answer(browser.post("/client/api", data={"response": "json", **form}, headers=headers))
-
-
-def log_in(api: Api, browser: FlaskClient, **other: str) -> Answer:
-    form = {"command": "login", "username": "admin", "password": api.password, **other}
-    return post(browser, **form)
 
 
 @pytest.mark.parametrize("domain", ["", "/", "ROOT", "root/"])
