@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mgmt.api.membership import find_membership
 from mgmt.model.errors import PermissionDenied
 from mgmt.model.states import AccountType, Allocation, RoleType
 from mgmt.store import tables
@@ -26,7 +27,9 @@ EVERYONE: Access = frozenset(AccountType) - {AccountType.project}
 class Caller:
     """Who calls: a user with account and domain; `login` is the session, if it is no signed call.
 
-    `roles_version` tells whether what is known of the roles is still true (`mgmt.api.rights`).
+    `roles_version` tells whether what is known of the roles is still true (`mgmt.api.rights`). `command` is
+    what is being called and `changes` whether it may change anything: a member's role in a project decides
+    by it.
     """
 
     user: User
@@ -34,6 +37,8 @@ class Caller:
     domain: Domain
     roles_version: str = ""
     login: LoginSession | None = None
+    command: str = ""
+    changes: bool = True
 
     @property
     def needs_code(self) -> bool:
@@ -52,7 +57,15 @@ class Caller:
         return self.type is AccountType.root_admin
 
     def covers(self, session: Session, account_id: str | None, domain_id: str | None) -> bool:
-        """Whether what this account of this domain owns is the caller's to operate."""
+        """Whether what this account of this domain owns is the caller's to operate; also as a member of the
+        project whose account it is."""
+        if self.governs(session, account_id, domain_id):
+            return True
+        member = find_membership(session, self.user, account_id) if account_id is not None else None
+        return member is not None and member.allows(self.command, changes=self.changes)
+
+    def governs(self, session: Session, account_id: str | None, domain_id: str | None) -> bool:
+        """Whether the account is the caller's own, or one that the caller administers."""
         if self.is_root or (account_id is not None and account_id == self.account.id):
             return True
         return self.type is AccountType.domain_admin and self.covers_domain(session, domain_id)
@@ -119,7 +132,8 @@ def _account(caller: Caller, session: Session, row: Any, use: bool) -> bool:
     """A domain administrator rules the accounts of the domain, but never a root administrator's."""
     if row.type == AccountType.root_admin and not caller.is_root:
         return False
-    return caller.covers(session, row.id, row.domain_id)
+    # A project's account goes and comes with its project, never by commands for accounts.
+    return row.type != AccountType.project and caller.governs(session, row.id, row.domain_id)
 
 
 def _user(caller: Caller, session: Session, row: Any, use: bool) -> bool:
@@ -128,6 +142,32 @@ def _user(caller: Caller, session: Session, row: Any, use: bool) -> bool:
         return True
     account = session.get_one(Account, row.account_id)
     return caller.type is not AccountType.user and _account(caller, session, account, use)
+
+
+def _project(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    """Members see and use it; its administrators change it, and those of its domain."""
+    if use:
+        return caller.covers(session, row.account_id, row.domain_id)
+    return administers(caller, session, row)
+
+
+def administers(caller: Caller, session: Session, project: Any) -> bool:
+    """Whether the caller may change a project, its members and its roles."""
+    if caller.governs(session, project.account_id, project.domain_id):
+        return True
+    member = find_membership(session, caller.user, project.account_id)
+    return member is not None and member.is_admin
+
+
+def _of_project(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    project = session.get(tables.Project, row.project_id)
+    return project is not None and _project(caller, session, project, use)
+
+
+def _invitation(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    """The invited account answers it; whoever administers the project takes it back."""
+    is_mine = row.account_id == caller.account.id and row.user_id in (None, caller.user.id)
+    return is_mine or _of_project(caller, session, row, False)
 
 
 def _role(caller: Caller, session: Session, row: Any, use: bool) -> bool:
@@ -188,6 +228,10 @@ POLICIES: dict[type[Identified], Policy] = {
     tables.Role: _role,
     tables.RolePermission: _root,
     tables.BalancerMember: _member,
+    tables.Project: _project,
+    tables.ProjectRole: _of_project,
+    tables.ProjectRolePermission: _of_project,
+    tables.ProjectInvitation: _invitation,
 }
 
 

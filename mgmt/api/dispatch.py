@@ -5,6 +5,7 @@ the caller; then the handler, in one transaction. Nothing is written when any of
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
@@ -12,7 +13,7 @@ from sqlalchemy import select
 from mgmt.api.access import Caller, InnerRef, Ref, authorize
 from mgmt.api.call import Call, Context, Owner
 from mgmt.api.lists import Listing
-from mgmt.api.ownership import OWNER, PROJECT, check_project, find_owner
+from mgmt.api.ownership import OWNER, PROJECT, find_owner, is_any_project
 from mgmt.api.params import Form, Parameter, read_parameter, unknown_entity
 from mgmt.api.rank import check_rank, check_root_remains
 from mgmt.api.registry import (
@@ -46,6 +47,7 @@ def dispatch(context: Context, caller: Caller, registered: Registered, form: For
     Raises `CloudError` of every kind; then nothing has changed.
     """
     check_access(context, caller, registered)
+    caller = replace(caller, command=registered.name, changes=registered.changes)
     values = read_values(registered, form)
     database = context.database
     with database.writing() if registered.writes else database.reading() as session:
@@ -92,8 +94,8 @@ def _resolve(call: Call, parameters: Iterable[Parameter], values: dict[str, Any]
         value = values.get(parameter.name)
         if value is None:
             continue
-        if PROJECT in parameter.marks:
-            check_project(parameter.name, value)
+        if PROJECT in parameter.marks and is_any_project(call.caller, parameter.name, value):
+            continue
         ref = parameter.mark(Ref)
         if ref is not None:
             found = _find(call, parameter.name, ref, value)
@@ -102,7 +104,9 @@ def _resolve(call: Call, parameters: Iterable[Parameter], values: dict[str, Any]
         if inner is not None:
             _resolve_inner(call, parameter.name, inner, value)
     if any(OWNER in parameter.marks for parameter in parameters):
-        call.owner = find_owner(call.session, call.caller, values.get("account"), values.get("domainid"))
+        projects = [values.get(parameter.name) for parameter in parameters if PROJECT in parameter.marks]
+        account, domain_id = values.get("account"), values.get("domainid")
+        call.owner = find_owner(call.session, call.caller, account, domain_id, next(iter(projects), None))
 
 
 def _resolve_inner(call: Call, name: str, inner: InnerRef, items: list[dict[str, str]]) -> None:

@@ -17,7 +17,7 @@ from mgmt.api.ownership import OWNER, PROJECT, visible
 from mgmt.api.params import parse_hint
 from mgmt.api.registry import OWN_ID, Command, Entity, Response
 from mgmt.model.errors import ParameterError
-from mgmt.store.tables import Domain, Tag
+from mgmt.store.tables import Domain, Project, Tag
 
 MOST = 500
 """The longest page, and the length of the only page of a call without paging."""
@@ -144,7 +144,9 @@ class OwnedListCommand(ListCommand, kw_only=True, frozen=True):
 
     account: Annotated[str | None, OWNER, "list only what this account of the domain owns"] = None
     domainid: Annotated[str | None, Ref(Domain, use=True), "list only what belongs to this domain"] = None
-    projectid: Annotated[str | None, PROJECT, "list only what belongs to this project; -1 for all"] = None
+    projectid: Annotated[
+        str | None, PROJECT, Ref(Project, use=True), "list only what belongs to this project; -1 for all"
+    ] = None
     listall: bool = False
     isrecursive: bool = False
     tags: Annotated[dict[str, str] | None, "list only what has all these tags"] = None
@@ -157,6 +159,7 @@ class OwnedListCommand(ListCommand, kw_only=True, frozen=True):
             self.entity().table,
             account=self.account,
             domain_id=self.domainid,
+            project_id=self.projectid,
             list_all=self.listall,
             recursive=self.isrecursive,
             by_id=self.id is not None or self.ids is not None,

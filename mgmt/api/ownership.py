@@ -7,10 +7,12 @@ from sqlalchemy.orm import Session
 
 from mgmt.api.access import Caller, Ref, authorize
 from mgmt.api.call import Owner
-from mgmt.api.params import unknown_entity, wrong_value
+from mgmt.api.membership import project_accounts_of
+from mgmt.api.params import wrong_value
 from mgmt.model.errors import ParameterError
+from mgmt.model.projects import ProjectState
 from mgmt.model.states import AccountType
-from mgmt.store.tables import Account, Domain
+from mgmt.store.tables import Account, Domain, Project
 
 
 class _Mark:
@@ -23,27 +25,43 @@ ANY_PROJECT = "-1"
 
 OwnerAccount = Annotated[str | None, OWNER, "the account the resource is for; together with domainid"]
 OwnerDomain = Annotated[str | None, Ref(Domain, use=True), "the ID of the domain of that account"]
-OwnerProject = Annotated[str | None, PROJECT, "the ID of the project the resource is for"]
-"""Hints of the three parameters with which an administrator acts for another account."""
+OwnerProject = Annotated[
+    str | None, PROJECT, Ref(Project, use=True), "the ID of the project the resource is for"
+]
+"""Hints of the three parameters with which somebody acts for another account, or for a project."""
 
 
-def check_project(name: str, value: str | None) -> None:
-    """There are no projects yet: only "all of them" is a project anybody has."""
-    if value not in (None, ANY_PROJECT):
-        raise unknown_entity(name, str(value))
+def is_any_project(caller: Caller, name: str, value: str) -> bool:
+    """Whether all the caller's projects are meant, which only lists understand. Raises `ParameterError`."""
+    if value == ANY_PROJECT and caller.changes:
+        raise wrong_value(name, value, "the ID of one project")
+    return value == ANY_PROJECT
 
 
-def find_owner(session: Session, caller: Caller, account: str | None, domain_id: str | None) -> Owner:
-    """The account named (in the domain named or the caller's), or the caller's own.
+def find_owner(
+    session: Session,
+    caller: Caller,
+    account: str | None,
+    domain_id: str | None,
+    project_id: str | None = None,
+) -> Owner:
+    """The account named (in the domain named or the caller's), the project's, or the caller's own.
 
-    Raises `ParameterError` if there is none, `PermissionDenied` if it is not the caller's to act for.
+    The caller's right to the project was checked by its `Ref`. Raises `ParameterError` if there is no such
+    account, or if the project is suspended and the call changes something; `PermissionDenied` if the account
+    is not the caller's to act for.
     """
+    if project_id not in (None, ANY_PROJECT):
+        if account is not None:
+            raise ParameterError("Send account or projectid, not both: a project's resources are its own")
+        return _project_owner(session, caller, session.get_one(Project, project_id))
     if account is None:
         return Owner(account=caller.account, domain=caller.domain)
     domain = session.get(Domain, domain_id or caller.domain.id)
     query = select(Account).where(
         Account.name == account,
         Account.domain_id == (domain_id or caller.domain.id),
+        Account.type != AccountType.project,
         Account.removed.is_(None),
     )
     found = session.scalar(query)
@@ -54,6 +72,15 @@ def find_owner(session: Session, caller: Caller, account: str | None, domain_id:
     return Owner(account=found, domain=domain)
 
 
+def _project_owner(session: Session, caller: Caller, project: Project) -> Owner:
+    if caller.changes and project.state != ProjectState.active:
+        raise ParameterError(
+            f"Project {project.name} is {project.state}; activate it first (activateProject)"
+        )
+    account = session.get_one(Account, project.account_id)
+    return Owner(account=account, domain=session.get_one(Domain, project.domain_id))
+
+
 def visible(
     session: Session,
     caller: Caller,
@@ -61,28 +88,58 @@ def visible(
     *,
     account: str | None,
     domain_id: str | None,
+    project_id: str | None = None,
     list_all: bool,
     recursive: bool,
     by_id: bool,
 ) -> ColumnElement[bool]:
     """The condition for the rows of an owned table that a list shows.
 
-    An account or a domain narrows it; without, it is the caller's own account, or with `list_all` (or ids)
-    everything the caller covers. The caller's right to `domain_id` was checked by its `Ref` (for use, so
-    an ordinary user may name the own domain and still sees only the own account there).
+    A project, an account or a domain narrows it; without, it is the caller's own account, or with `list_all`
+    everything the caller covers except what is projects'. The caller's right to ids was checked by their
+    `Ref`s (to a domain only for use, so an ordinary user may name the own one and still sees only the own
+    account there).
     """
+    if project_id == ANY_PROJECT:
+        scope = _of_projects(session, caller, table)
+        return or_(scope, _covered(session, caller, table)) if list_all else scope
+    if project_id is not None:
+        return _is(table.account_id, session.get_one(Project, project_id).account_id)
     if account is not None:
         owner = find_owner(session, caller, account, domain_id)
         return _is(table.account_id, owner.account.id)
     if domain_id is not None and caller.type is not AccountType.user:
         if not caller.covers_domain(session, domain_id):
             raise ParameterError(f"Domain {domain_id} is not yours to list; leave domainid away")
-        return in_domain(session, table.domain_id, domain_id, recursive=recursive)
-    if not (list_all or by_id) or caller.type is AccountType.user:
+        return in_domain(session, table.domain_id, domain_id, recursive=recursive) & _no_project(table)
+    if by_id:
+        return true()
+    return _covered(session, caller, table) if list_all else _is(table.account_id, caller.account.id)
+
+
+def _covered(session: Session, caller: Caller, table: Any) -> ColumnElement[bool]:
+    """Everything the caller covers as an account or its administrator."""
+    if caller.type is AccountType.user:
         return _is(table.account_id, caller.account.id)
     if caller.is_root:
-        return true()
-    return in_domain(session, table.domain_id, caller.domain.id, recursive=True)
+        return _no_project(table)
+    return in_domain(session, table.domain_id, caller.domain.id, recursive=True) & _no_project(table)
+
+
+def _of_projects(session: Session, caller: Caller, table: Any) -> ColumnElement[bool]:
+    """What belongs to projects that the caller is in, or administers."""
+    mine: ColumnElement[bool] = table.account_id.in_(project_accounts_of(caller.user))
+    if caller.type is AccountType.user:
+        return mine
+    if caller.is_root:
+        return ~_no_project(table)
+    here = in_domain(session, table.domain_id, caller.domain.id, recursive=True)
+    return or_(mine, here & ~_no_project(table))
+
+
+def _no_project(table: Any) -> ColumnElement[bool]:
+    """The condition that no project owns it; nobody's rows (free addresses) are no project's either."""
+    return ~select(Project.id).where(Project.account_id == table.account_id).exists()
 
 
 def in_domain(session: Session, column: Any, domain_id: str, *, recursive: bool) -> ColumnElement[bool]:

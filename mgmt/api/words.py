@@ -10,6 +10,7 @@ WORDS: dict[str, str] = {
     "domain": "the name of the domain the resource belongs to",
     "domainid": "the ID of the domain the resource belongs to",
     "domainpath": "the path of the domain the resource belongs to",
+    "project": "the name of the project the resource belongs to",
     "projectid": "the ID of the project the resource belongs to",
     "id": "the ID",
     "ids": "a comma separated list of IDs",

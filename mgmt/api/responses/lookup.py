@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from mgmt.api.call import Call
 from mgmt.api.registry import Response
-from mgmt.store.tables import Account, Domain, Tag
+from mgmt.model.states import AccountType
+from mgmt.store.tables import Account, Domain, Project, Tag
 from mgmt.store.tables.base import Identified
 
 R = TypeVar("R", bound=Identified)
@@ -24,6 +25,8 @@ class TagResponse(Response):
     resourcetype: str | None = None
     resourceid: str | None = None
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domain: str | None = None
     domainid: str | None = None
 
@@ -47,17 +50,30 @@ class Owners:
     def __init__(self, call: Call, rows: Sequence[Any]) -> None:
         self._accounts = rows_by_id(call, Account, (row.account_id for row in rows))
         self._domains = rows_by_id(call, Domain, (row.domain_id for row in rows))
+        self._projects = _projects_of(call, self._accounts.values())
 
     def names(self, row: Any) -> dict[str, Any]:
-        """`account`, `domain`, `domainid`, `domainpath` for a response's constructor."""
+        """`account` (or `project` and `projectid`), `domain`, `domainid`, `domainpath` for a response."""
         account = self._accounts.get(row.account_id)
         domain = self._domains.get(row.domain_id)
+        project = self._projects.get(row.account_id)
+        owner = {"project": project.name, "projectid": project.id} if project else {}
         return {
-            "account": account.name if account else None,
+            **owner,
+            "account": account.name if account and not project else None,
             "domain": domain.name if domain else None,
             "domainid": domain.id if domain else None,
             "domainpath": domain_path(domain) if domain else None,
         }
+
+
+def _projects_of(call: Call, accounts: Iterable[Account]) -> dict[str, Project]:
+    """Projects by the ids of their accounts; no statement where no account is a project's."""
+    ids = [account.id for account in accounts if account.type == AccountType.project]
+    if not ids:
+        return {}
+    found = call.session.scalars(select(Project).where(Project.account_id.in_(ids)))
+    return {project.account_id: project for project in found}
 
 
 def domain_path(domain: Domain) -> str:

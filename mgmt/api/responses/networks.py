@@ -29,6 +29,8 @@ class NetworkResponse(Response, kw_only=True):
     name: str
     displaytext: str
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domainid: str | None = None
     domain: str | None = None
     domainpath: str | None = None
@@ -74,6 +76,8 @@ class PublicAddressResponse(Response, kw_only=True):
     id: str
     ipaddress: str
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domainid: str | None = None
     domain: str | None = None
     domainpath: str | None = None

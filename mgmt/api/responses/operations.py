@@ -18,6 +18,8 @@ class EventResponse(Response):
     state: str
     created: str | None
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domain: str | None = None
     domainid: str | None = None
     domainpath: str | None = None
@@ -62,6 +64,8 @@ class ListedTagResponse(Response):
     resourcetype: str
     resourceid: str
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domain: str | None = None
     domainid: str | None = None
     domainpath: str | None = None

@@ -58,6 +58,8 @@ class RouterResponse(Response, kw_only=True):
     statereason: str | None = None
     role: str
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domainid: str | None = None
     domain: str | None = None
     domainpath: str | None = None

@@ -18,6 +18,8 @@ class TemplateResponse(Response, kw_only=True):
     name: str
     displaytext: str
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domainid: str | None = None
     domain: str | None = None
     domainpath: str | None = None

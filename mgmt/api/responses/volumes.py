@@ -15,6 +15,8 @@ class VolumeResponse(Response, kw_only=True):
     id: str
     name: str
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domainid: str | None = None
     domain: str | None = None
     domainpath: str | None = None

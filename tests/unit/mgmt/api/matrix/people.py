@@ -93,6 +93,7 @@ def may(caller: Person, table: type[Any], owner: Person, *, use: bool) -> bool:
 
 def is_owned(table: type[Any]) -> bool:
     """Whether its rows are somebody's: by an owner's column, or through the row they belong to."""
-    if table in (tables.Account, tables.BalancerMember):
+    through = (tables.BalancerMember, tables.ProjectRole, tables.ProjectRolePermission)
+    if table in (tables.Account, *through):
         return True
     return hasattr(table, "account_id") and table is not tables.VlanRange

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Boolean, DateTime, Float, Integer, inspect
 from sqlalchemy.orm import Session
 
-from mgmt.model.states import Allocation
+from mgmt.model.states import AccountType, Allocation
 from mgmt.store import tables
 from mgmt.store.tables.base import Base, UtcTime
 from tests.unit.mgmt.api.matrix.people import Person
@@ -53,12 +53,28 @@ class Rows:
     def of(self, table: type[Any], owner: Person) -> str:
         """The id of the owner's row."""
         key = (table, owner.name)
+        if table is tables.Project and key not in self._made:
+            self._made[key] = self._project(owner)
         if key not in self._made:
             row = table(**self._values(table, owner))
             self._session.add(row)
             self._session.flush()
             self._made[key] = row.id
         return self._made[key]
+
+    def _project(self, owner: Person) -> str:
+        """A project that the owner administers; its resources would be its own account's."""
+        name = f"{CANARY}-{next(self._numbers)}"
+        account = tables.Account(name=name, domain_id=owner.domain.id, type=AccountType.project)
+        self._session.add(account)
+        self._session.flush()
+        project = tables.Project(name=name, domain_id=owner.domain.id, account_id=account.id)
+        self._session.add(project)
+        self._session.flush()
+        member = tables.ProjectMember(project_id=project.id, account_id=owner.account.id, role="Admin")
+        self._session.add(member)
+        self._session.flush()
+        return project.id
 
     def _values(self, table: type[Any], owner: Person) -> dict[str, Any]:
         meant = MEANT.get(table, {})

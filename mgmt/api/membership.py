@@ -1,0 +1,81 @@
+"""What somebody is in a project: member or not, administrator or not, and which commands that allows.
+
+A user's own membership goes before the account's. The rules of the member's project role are tried in their
+order; the first that matches a command decides, and where none does, the account's own role is enough.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session
+
+from mgmt.model.projects import MemberRole, ProjectState
+from mgmt.store.roles import ALLOW
+from mgmt.store.tables import Project, ProjectMember, ProjectRolePermission, User
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A user in a project. `rules` are (pattern, permission) in their order."""
+
+    state: str
+    is_admin: bool
+    rules: tuple[tuple[str, str], ...]
+
+    def allows(self, command: str, *, changes: bool) -> bool:
+        """Whether the member may call a command on what is the project's."""
+        if changes and self.state != ProjectState.active:
+            return False
+        name = command.lower()
+        matching = (permission for rule, permission in self.rules if fnmatchcase(name, rule.lower()))
+        return self.is_admin or next(matching, ALLOW) == ALLOW
+
+
+def find_membership(session: Session, user: User, account_id: str | None) -> Membership | None:
+    """What the user is in the project whose account this is; None for no member. One statement."""
+    query = (
+        select(
+            Project.state,
+            ProjectMember.id,
+            ProjectMember.role,
+            ProjectRolePermission.rule,
+            ProjectRolePermission.permission,
+        )
+        .join(ProjectMember, ProjectMember.project_id == Project.id)
+        .outerjoin(
+            ProjectRolePermission,
+            and_(
+                ProjectRolePermission.project_role_id == ProjectMember.project_role_id,
+                ProjectRolePermission.removed.is_(None),
+            ),
+        )
+        .where(Project.account_id == account_id, Project.removed.is_(None), is_member(user))
+        .order_by(ProjectMember.user_id.is_(None), ProjectMember.id, ProjectRolePermission.position)
+    )
+    rows = session.execute(query).all()
+    if not rows:
+        return None
+    state, member_id, role = rows[0][:3]
+    rules = tuple((row[3], row[4]) for row in rows if row[1] == member_id and row[3] is not None)
+    return Membership(state, role == MemberRole.admin, rules)
+
+
+def is_member(user: User) -> ColumnElement[bool]:
+    """The condition on members: it is the user, or the user's whole account."""
+    return and_(
+        ProjectMember.removed.is_(None),
+        ProjectMember.account_id == user.account_id,
+        or_(ProjectMember.user_id.is_(None), ProjectMember.user_id == user.id),
+    )
+
+
+def projects_of(user: User) -> Any:
+    """A subquery: ids of the projects that the user is a member of."""
+    return select(ProjectMember.project_id).where(is_member(user))
+
+
+def project_accounts_of(user: User) -> Any:
+    """A subquery: ids of the accounts of the projects that the user is a member of."""
+    return select(Project.account_id).where(Project.id.in_(projects_of(user)), Project.removed.is_(None))
