@@ -1,9 +1,9 @@
 """Machines made of Linux namespaces, wired with virtual cables: where real daemons meet real packets.
 
-A `Machine` has a network namespace and a mount namespace of its own. `/etc/pileus`, `/var/lib/pileus`
-and `/run/pileus` are empty memory file systems in it, so that a service's files and daemons find their
-true absolute paths without touching this machine. Everything has a random name and is gone after
-`Topology.close()`, daemons included.
+A `Machine` has a network namespace, a mount namespace and a host name of its own. `/etc/pileus`,
+`/var/lib/pileus` and `/run/pileus` are empty memory file systems in it, so that a service's files and
+daemons find their true absolute paths without touching this machine. Everything has a random name and is
+gone after `Topology.close()`, daemons included.
 
     with Topology() as lab:
         router, guest = lab.machine("router"), lab.machine("guest")
@@ -28,7 +28,8 @@ from uuid import uuid4
 from systemvm.engine.processes import collect
 
 PRIVATE_FOLDERS = ("/etc/pileus", "/var/lib/pileus", "/run/pileus")
-CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000  # linux/sched.h
+# linux/sched.h
+CLONE_FS, CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWNET = 0x200, 0x20000, 0x04000000, 0x40000000
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Machine:
         self.name = f"pt-{label}-{uuid4().hex[:6]}"
         _call("ip", "netns", "add", self.name)
         self._keeper = subprocess.Popen(
-            ["ip", "netns", "exec", self.name, "unshare", "--mount", "sleep", "infinity"],
+            ["ip", "netns", "exec", self.name, "unshare", "--mount", "--uts", "sleep", "infinity"],
             stdin=subprocess.DEVNULL,
         )
         self.pid = self._keeper.pid
@@ -122,7 +123,7 @@ class Machine:
         _call("ip", "netns", "del", self.name)
 
     def _enter(self, *argv: str) -> list[str]:
-        return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--", *argv]
+        return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--uts", "--", *argv]
 
 
 class Switch(Machine):
@@ -196,7 +197,7 @@ def eventually(question: Callable[[], T], what: str, seconds: float = 10.0) -> T
 
 
 def _open_namespaces(folder: str) -> list[tuple[int, int]]:
-    kinds = (("net", CLONE_NEWNET), ("mnt", CLONE_NEWNS))
+    kinds = (("net", CLONE_NEWNET), ("uts", CLONE_NEWUTS), ("mnt", CLONE_NEWNS))
     return [(os.open(f"{folder}/{name}", os.O_RDONLY), kind) for name, kind in kinds]
 
 

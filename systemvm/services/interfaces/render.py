@@ -10,7 +10,9 @@ from systemvm.spec.types import Purpose
 def render(state: State) -> Rendering:
     """Links, addresses, routes and kernel settings, as comparable data."""
     section = state.interfaces
-    sysctls = [("net/ipv4/ip_forward", "1" if section.forwarding else "0")]
+    # The name in this machine's log lines (hostname(7)); one image serves all, so it comes from here.
+    sysctls = [("kernel/hostname", state.hostname)]
+    sysctls.append(("net/ipv4/ip_forward", "1" if section.forwarding else "0"))
     # The highest of `all` and the NIC's own value counts (ip-sysctl): `all` must not decide.
     sysctls.append(("net/ipv4/conf/all/rp_filter", "0"))
     for nic in section.nics:

@@ -1,5 +1,7 @@
 """Links, addresses and routes in a real kernel, seen from neighbours."""
 
+import socket
+
 import msgspec
 import pytest
 
@@ -22,6 +24,7 @@ def route_lines(bench: RouterBench) -> list[str]:
 
 
 def test_links_are_named_addressed_and_routed(bench: RouterBench) -> None:
+    before = socket.gethostname()
     outcome = bench.put()
     assert all(probe.healthy for probe in outcome.probes), outcome.probes
     assert addresses(bench, "eth1") == ["203.0.113.5/24", "203.0.113.6/24", "203.0.113.7/24"]
@@ -32,6 +35,8 @@ def test_links_are_named_addressed_and_routed(bench: RouterBench) -> None:
     assert bench.router.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout == "1\n"
     assert bench.guests["a"].machine.answers("ping", "-c1", "-W3", GATEWAY)
     assert bench.router.answers("ping", "-c1", "-W3", SERVER)
+    assert bench.router.run("hostname").stdout == "r-1-vm\n"
+    assert socket.gethostname() == before, "this machine is not the router"
 
 
 def test_second_apply_of_the_same_changes_nothing(bench: RouterBench) -> None:

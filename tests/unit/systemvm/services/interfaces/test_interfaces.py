@@ -216,6 +216,7 @@ def test_sysctls_are_written_only_when_they_differ(tmp_path: Path) -> None:
 
 def test_guests_are_filtered_strictly_and_nobody_may_redirect() -> None:
     sysctls = dict(SERVICE.render(router_state()).kernel.sysctls)
+    assert sysctls["kernel/hostname"] == router_state().hostname
     assert sysctls["net/ipv4/ip_forward"] == "1"
     assert sysctls["net/ipv4/conf/eth2/rp_filter"] == "1"
     assert sysctls["net/ipv4/conf/eth1/rp_filter"] == "2"
