@@ -1,15 +1,36 @@
 """gunicorn around the agent: one worker, few threads, one address."""
 
+import os
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.systemd import sd_notify
+from gunicorn.workers.gthread import ThreadWorker
 
 from systemvm.agent.tls import Credentials
 
 #: Requests at a time: one apply, health checks and reads beside it.
 THREADS = 8
+
+
+class WatchedWorker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's worker, whose main loop also tells systemd that it lives; a hung one does not.
+
+    Three times within the patience that systemd names in WATCHDOG_USEC (sd_watchdog_enabled(3)), if it does.
+    """
+
+    _next_sign = 0.0
+
+    def notify(self) -> None:
+        """See gunicorn; called about once a second."""
+        super().notify()
+        patience = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
+        if patience and time.monotonic() >= self._next_sign:
+            self._next_sign = time.monotonic() + patience / 3
+            sd_notify("WATCHDOG=1", self.log)
 
 
 class AgentServer(BaseApplication):  # type: ignore[misc]
@@ -45,7 +66,7 @@ def _settings(bind: str, credentials: Credentials) -> dict[str, Any]:
     return {
         "bind": bind,
         "workers": 1,
-        "worker_class": "gthread",
+        "worker_class": WatchedWorker,
         "threads": THREADS,
         # The worker's main loop beats whatever its threads do; this only catches a worker that is stuck
         # as a whole, and importing the application on an emulated processor must not look like that.

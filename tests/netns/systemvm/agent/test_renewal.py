@@ -11,6 +11,7 @@ from systemvm.engine.certificates import serial
 from systemvm.spec import codec
 from systemvm.spec.certificate import SignedCertificate
 from tests.netns.systemvm.agent.conftest import SERVER_NAME, Agent
+from tests.netns.systemvm.agent.processes import worker_of
 from tests.netns.topology import eventually
 from tests.pki import Authority
 
@@ -136,12 +137,6 @@ def test_one_that_the_machine_lost_costs_no_start(agent: Agent) -> None:
 
 def _end_the_worker(agent: Agent) -> None:
     """kill -9; gunicorn's master starts another, which knows nothing of the renewal but the file."""
-    processes = [pid for pid in agent.machine.pids() if _parent(pid) in agent.machine.pids()]
-    assert len(processes) == 1
-    os.kill(processes[0], signal.SIGKILL)
-    eventually(lambda: processes[0] not in agent.machine.pids(), "the worker ends")
-
-
-def _parent(pid: int) -> int:
-    with open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
+    worker = worker_of(agent.machine)
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: worker not in agent.machine.pids(), "the worker ends")
