@@ -45,15 +45,24 @@ class Authority:
         )
         return Pair(self._sign(key.public_key(), names, expired, age), private.decode())
 
-    def sign(self, request: str, *names: str, expired: bool = False) -> str:
-        """A certificate (PEM) for the key of a request (PKCS #10, PEM)."""
+    def sign(self, request: str, *names: str, expired: bool = False, is_server: bool = True) -> str:
+        """A certificate (PEM) for the key of a request (PKCS #10, PEM); for clients only unless `is_server`."""
         key = x509.load_pem_x509_csr(request.encode()).public_key()
         assert isinstance(key, ec.EllipticCurvePublicKey)
-        return self._sign(key, names, expired, 2)
+        return self._sign(key, names, expired, 2, is_server=is_server)
 
-    def _sign(self, key: ec.EllipticCurvePublicKey, names: tuple[str, ...], expired: bool, age: int) -> str:
+    def _sign(
+        self,
+        key: ec.EllipticCurvePublicKey,
+        names: tuple[str, ...],
+        expired: bool,
+        age: int,
+        is_server: bool = True,
+    ) -> str:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        if is_server:
+            usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
         builder = (
             self._builder(subject, key, expired, age)
             .add_extension(

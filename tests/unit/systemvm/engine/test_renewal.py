@@ -129,13 +129,19 @@ def _another_key(bench: Bench, csr: str) -> tuple[SignedCertificate, list[tuple[
     return signed, [("certificate", "it is for another key than the one of the last request")]
 
 
+def _not_for_servers(bench: Bench, csr: str) -> tuple[SignedCertificate, list[tuple[str, str]]]:
+    signed = bench.signed(bench.authority.sign(csr, *NAMES, is_server=False))
+    return signed, [("certificate", "it is not for servers (extended key usage serverAuth)")]
+
+
 def _no_pem(bench: Bench, csr: str) -> tuple[SignedCertificate, list[tuple[str, str]]]:
     signed = SignedCertificate(certificate=csr, authority="hello")
     return signed, [(path, "it is no certificate in PEM") for path in ("certificate", "authority")]
 
 
 @pytest.mark.parametrize(
-    "case", [_another_authority, _not_by_the_authority, _another_name, _another_key, _no_pem]
+    "case",
+    [_another_authority, _not_by_the_authority, _another_name, _another_key, _not_for_servers, _no_pem],
 )
 def test_what_is_refused_changes_nothing(bench: Bench, case: Case) -> None:
     signed, problems = case(bench, bench.renewal.request().csr)
