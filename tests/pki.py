@@ -46,7 +46,7 @@ class Authority:
         return Pair(self._sign(key.public_key(), names, expired, age), private.decode())
 
     def sign(self, request: str, *names: str, expired: bool = False, is_server: bool = True) -> str:
-        """A certificate (PEM) for the key of a request (PKCS #10, PEM); for clients only unless `is_server`."""
+        """A certificate (PEM) for the key of a request (PKCS #10); for clients only unless `is_server`."""
         key = x509.load_pem_x509_csr(request.encode()).public_key()
         assert isinstance(key, ec.EllipticCurvePublicKey)
         return self._sign(key, names, expired, 2, is_server=is_server)
