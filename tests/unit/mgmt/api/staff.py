@@ -10,11 +10,12 @@ from mgmt.store.tables import Account, Role, User
 
 def make_role(admin: Client, name: str, *rules: str, kind: str = "Admin") -> str:
     """A role with rules as `allow list*`; its id."""
-    role = str(admin.get("createRole", name=name, type=kind)["role"]["id"])
-    for text in rules:
-        permission, rule = text.split()
-        admin.get("createRolePermission", roleid=role, rule=rule, permission=permission)
-    return role
+    if not rules:
+        return str(admin.get("createRole", name=name, type=kind)["role"]["id"])
+    form = {}
+    for at, text in enumerate(rules):
+        form[f"rules[{at}].permission"], form[f"rules[{at}].rule"] = text.split()
+    return str(admin.get("importRole", name=name, type=kind, **form)["role"]["id"])
 
 
 def rules_of(client: Client, role: str) -> list[dict[str, Any]]:
