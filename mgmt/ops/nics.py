@@ -28,28 +28,30 @@ def plug_nic(runtime: Runtime, saga: Saga, *, vm_id: str, nic_id: str) -> None:
 
     On failure the row is removed again and the VM is as it was.
     """
-    saga.on_failure("add the NIC", lambda: _take_out(runtime, vm_id, nic_id))
-    network_id: str = saga.step("look at the NIC", lambda: _network_of(runtime, nic_id))
-    host_id: str | None = saga.step("look at the VM", lambda: _running_host(runtime, vm_id))
-    if host_id is not None:
-        ensure_network(runtime, saga, network_id)
-        saga.step("prepare the networks of the hosts", lambda: push_hosts_of(runtime, network_id))
-    saga.step("tell the router about the VM", lambda: push_change(runtime, network_id))
-    if host_id is not None:
-        saga.step("plug the NIC in", lambda: put_vm(runtime, vm_id, "running"))
+    with runtime.locks.hold(f"vm:{vm_id}"):
+        saga.on_failure("add the NIC", lambda: _take_out(runtime, vm_id, nic_id))
+        network_id: str = saga.step("look at the NIC", lambda: _network_of(runtime, nic_id))
+        host_id: str | None = saga.step("look at the VM", lambda: _running_host(runtime, vm_id))
+        if host_id is not None:
+            ensure_network(runtime, saga, network_id)
+            saga.step("prepare the networks of the hosts", lambda: push_hosts_of(runtime, network_id))
+        saga.step("tell the router about the VM", lambda: push_change(runtime, network_id))
+        if host_id is not None:
+            saga.step("plug the NIC in", lambda: put_vm(runtime, vm_id, "running"))
 
 
 def unplug_nic(runtime: Runtime, saga: Saga, *, vm_id: str, nic_id: str) -> None:
     """Take a NIC from its VM, at once if it runs; on failure the VM has it again."""
-    network_id: str = saga.step("look at the NIC", lambda: _network_of(runtime, nic_id))
-    saga.on_failure("remove the NIC", lambda: _put_back(runtime, vm_id, nic_id))
-    saga.step("remove the NIC", lambda: _set_removed(runtime, nic_id, is_removed=True))
-    host_id: str | None = saga.step("look at the VM", lambda: _running_host(runtime, vm_id))
-    if host_id is not None:
-        saga.step("unplug the NIC", lambda: put_vm(runtime, vm_id, "running"))
-        saga.step("prepare the networks of the host", lambda: push_host(runtime, host_id))
-    saga.step("tell the router about the VM", lambda: push_change(runtime, network_id))
-    saga.step("free its secondary addresses", lambda: _free_secondary(runtime, nic_id))
+    with runtime.locks.hold(f"vm:{vm_id}"):
+        network_id: str = saga.step("look at the NIC", lambda: _network_of(runtime, nic_id))
+        saga.on_failure("remove the NIC", lambda: _put_back(runtime, vm_id, nic_id))
+        saga.step("remove the NIC", lambda: _set_removed(runtime, nic_id, is_removed=True))
+        host_id: str | None = saga.step("look at the VM", lambda: _running_host(runtime, vm_id))
+        if host_id is not None:
+            saga.step("unplug the NIC", lambda: put_vm(runtime, vm_id, "running"))
+            saga.step("prepare the networks of the host", lambda: push_host(runtime, host_id))
+        saga.step("tell the router about the VM", lambda: push_change(runtime, network_id))
+        saga.step("free its secondary addresses", lambda: _free_secondary(runtime, nic_id))
 
 
 def check_unused(session: Session, nic: Nic, address: str | None = None) -> None:

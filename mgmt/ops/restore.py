@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.limits import count_all
+from mgmt.model.errors import ParameterError
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import VmState, VolumeKind, VolumeState
 from mgmt.ops.domains import put_vm
@@ -20,8 +21,13 @@ from mgmt.store.tables.base import now
 
 
 def fresh_root_size(session: Session, vm: Vm, template: Template, size: int) -> int:
-    """How many bytes more than now the VM's root disk would have; less than 0 for fewer."""
-    old = _root(session, vm.id)
+    """How many bytes more than now the VM's root disk would have; less than 0 for fewer.
+
+    Raises ParameterError for a VM without a root disk.
+    """
+    old = session.scalar(_roots(vm.id))
+    if old is None:
+        raise ParameterError(f"VM {vm.name} has no root disk: destroy it and deploy another")
     return max(size or old.size, template.virtual_size) - old.size
 
 
@@ -56,7 +62,7 @@ def _look(runtime: Runtime, vm_id: str) -> dict[str, Any]:
     """What the VM was; `is_on_host` if a host has a definition of it, which names the root disk."""
     with runtime.database.reading() as session:
         vm = session.get_one(Vm, vm_id)
-        root = _root(session, vm_id)
+        root = session.scalars(_roots(vm_id)).one()
         host_id = vm.host_id or vm.last_host_id
         host = session.get(Host, host_id) if host_id else None
         known = host and driver_of(runtime, host).domain_status(host_endpoint(host), vm_id)
@@ -69,11 +75,10 @@ def _look(runtime: Runtime, vm_id: str) -> dict[str, Any]:
         }
 
 
-def _root(session: Session, vm_id: str) -> Volume:
-    query = select(Volume).where(
+def _roots(vm_id: str) -> Select[Volume]:
+    return select(Volume).where(
         Volume.vm_id == vm_id, Volume.kind == VolumeKind.root, Volume.removed.is_(None)
     )
-    return session.scalars(query).one()
 
 
 def _swap(runtime: Runtime, vm_id: str, template_id: str, size: int, volume_id: str, old_id: str) -> None:

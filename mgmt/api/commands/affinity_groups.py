@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from sqlalchemy import Select, delete, select
 
 from mgmt.alloc.affinity import TYPES
+from mgmt.alloc.counted import NOT_COUNTED
 from mgmt.api import user_vms
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
@@ -100,7 +101,7 @@ class DeleteAffinityGroup(AsyncCommand, kw_only=True, frozen=True):
         query = (
             select(Vm.name)
             .join(AffinityMember, AffinityMember.vm_id == Vm.id)
-            .where(AffinityMember.group_id == row.id, Vm.removed.is_(None))
+            .where(AffinityMember.group_id == row.id, Vm.removed.is_(None), Vm.state.not_in(NOT_COUNTED))
         )
         if vm := call.session.scalar(query.limit(1)):
             raise InUse(f"Affinity group {row.name} has VM {vm}; take it out with updateVMAffinityGroup")

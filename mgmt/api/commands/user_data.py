@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 from sqlalchemy import select
 
+from mgmt.alloc.counted import NOT_COUNTED
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.encoded import LONGEST_USER_DATA, read_user_data
@@ -82,7 +83,9 @@ class DeleteUserData(SyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Response:
         """Remove it, unless it is in use."""
         row = call.row(UserData, self.id)
-        using = select(Vm.name).where(Vm.user_data_id == row.id, Vm.removed.is_(None))
+        using = select(Vm.name).where(
+            Vm.user_data_id == row.id, Vm.removed.is_(None), Vm.state.not_in(NOT_COUNTED)
+        )
         if vm := call.session.scalar(using.limit(1)):
             raise InUse(f"User data {row.name} is used by VM {vm}; give it other user data first")
         row.removed = call.now()

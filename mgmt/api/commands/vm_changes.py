@@ -168,7 +168,9 @@ class RestoreVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         """A running one runs again afterwards. The old root disk is removed once the new one works."""
         vm = user_vm(call, self.virtualmachineid, "virtualmachineid")
         must_be(vm, "restored", VmState.running, VmState.stopped)
-        template = call.row_or_none(Template, self.templateid) or call.session.get(Template, vm.template_id)
+        template = call.row_or_none(Template, self.templateid)
+        if template is None and vm.template_id is not None:
+            template = call.session.get(Template, vm.template_id)
         if template is None or template.removed or template.state != TemplateState.ready:
             raise ParameterError(f"The template of VM {vm.name} is not there any more: send templateid")
         if template.zone_id != vm.zone_id or template.kind != "template":
