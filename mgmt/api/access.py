@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mgmt.api.membership import find_membership
+from mgmt.api.membership import find_membership, is_invited, share_project
 from mgmt.model.errors import PermissionDenied
 from mgmt.model.states import AccountType, Allocation, RoleType
 from mgmt.store import tables
@@ -137,17 +137,26 @@ def _account(caller: Caller, session: Session, row: Any, use: bool) -> bool:
 
 
 def _user(caller: Caller, session: Session, row: Any, use: bool) -> bool:
-    """Oneself; others, also of the own account, are for administrators."""
+    """Oneself; others, also of the own account, are for administrators. Members of one project may name each
+    other."""
     if row.id == caller.user.id:
         return True
     account = session.get_one(Account, row.account_id)
-    return caller.type is not AccountType.user and _account(caller, session, account, use)
+    if caller.type is not AccountType.user and _account(caller, session, account, use):
+        return True
+    return use and share_project(session, caller.user, row)
+
+
+INVITED = frozenset({"updateProjectInvitation"})
+"""What somebody who is invited to a project may call about it."""
 
 
 def _project(caller: Caller, session: Session, row: Any, use: bool) -> bool:
-    """Members see and use it; its administrators change it, and those of its domain."""
+    """Members see and use it; its administrators change it, and those of its domain. Who is invited is no
+    member yet, and can only answer."""
     if use:
-        return caller.covers(session, row.account_id, row.domain_id)
+        is_answer = caller.command in INVITED and is_invited(session, caller.user, row.id)
+        return is_answer or caller.covers(session, row.account_id, row.domain_id)
     return administers(caller, session, row)
 
 
@@ -229,6 +238,7 @@ POLICIES: dict[type[Identified], Policy] = {
     tables.RolePermission: _root,
     tables.BalancerMember: _member,
     tables.Project: _project,
+    tables.ProjectMember: _of_project,
     tables.ProjectRole: _of_project,
     tables.ProjectRolePermission: _of_project,
     tables.ProjectInvitation: _invitation,

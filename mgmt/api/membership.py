@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
-from mgmt.model.projects import MemberRole, ProjectState
+from mgmt.model.projects import InvitationState, MemberRole, ProjectState
 from mgmt.store.roles import ALLOW
-from mgmt.store.tables import Project, ProjectMember, ProjectRolePermission, User
+from mgmt.store.tables import Project, ProjectInvitation, ProjectMember, ProjectRolePermission, User
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,24 @@ def find_membership(session: Session, user: User, account_id: str | None) -> Mem
     state, member_id, role = rows[0][:3]
     rules = tuple((row[3], row[4]) for row in rows if row[1] == member_id and row[3] is not None)
     return Membership(state, role == MemberRole.admin, rules)
+
+
+def is_invited(session: Session, user: User, project_id: str) -> bool:
+    """Whether an invitation of the user, or of the user's account, waits for an answer."""
+    query = select(ProjectInvitation.id).where(
+        ProjectInvitation.project_id == project_id,
+        ProjectInvitation.account_id == user.account_id,
+        or_(ProjectInvitation.user_id.is_(None), ProjectInvitation.user_id == user.id),
+        ProjectInvitation.state == InvitationState.pending,
+        ProjectInvitation.removed.is_(None),
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
+def share_project(session: Session, user: User, other: User) -> bool:
+    """Whether two users are in one project."""
+    query = select(ProjectMember.id).where(is_member(other), ProjectMember.project_id.in_(projects_of(user)))
+    return session.scalar(query.limit(1)) is not None
 
 
 def is_member(user: User) -> ColumnElement[bool]:

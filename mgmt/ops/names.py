@@ -41,3 +41,5 @@ DESTROY_SYSTEM_VM: Final = "destroy_system_vm"  # vm_id
 ENSURE_SYSTEM_VMS: Final = "ensure_system_vms"  # zone_id
 
 DELETE_TEMPLATE: Final = "delete_template"  # template_id
+
+DELETE_PROJECT: Final = "delete_project"  # project_id, cleanup=False

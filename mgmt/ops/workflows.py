@@ -7,6 +7,7 @@ from mgmt.ops import (
     names,
     networks,
     nics,
+    projects,
     restore,
     rules,
     system_vm_workflows,
@@ -59,6 +60,7 @@ WORKFLOWS: Mapping[str, Workflow] = {
     names.DESTROY_SYSTEM_VM: system_vm_workflows.destroy_system_vm,
     names.ENSURE_SYSTEM_VMS: system_vm_workflows.ensure_system_vms,
     names.DELETE_TEMPLATE: templates.delete_template,
+    names.DELETE_PROJECT: projects.delete_project,
 }
 
 

@@ -35,6 +35,7 @@ TAGGABLE: dict[str, type[Identified]] = {
     "DiskOffering": tables.DiskOffering,
     "NetworkOffering": tables.NetworkOffering,
     "User": tables.User,
+    "Project": tables.Project,
 }
 """CloudStack's names of what can be tagged."""
 

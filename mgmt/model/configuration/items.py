@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mgmt.model.configuration.item import CLUSTER, OWNER, POOL, ZONE, Item
 from mgmt.model.configuration.limits import LIMIT_ITEMS
+from mgmt.model.configuration.projects import PROJECT_ITEMS
 
 _DAY = 24 * 3600
 _YEAR_DAYS = 36500
@@ -212,6 +213,7 @@ _ALL: tuple[Item[Any], ...] = (
     JOB_EXPIRE_MINUTES,
     SESSION_MINUTES,
     *LIMIT_ITEMS,
+    *PROJECT_ITEMS,
 )
 
 ITEMS: Final[Mapping[str, Item[Any]]] = {item.name: item for item in sorted(_ALL, key=lambda item: item.name)}

@@ -34,7 +34,7 @@ COMPATIBLE = {
 #: Fields that the SDK lacks (and skips): Ansible's and libcloud's, and our own words on states and jobs.
 EXTRA = {"jobstep", "secondaryip", "statereason", "privatekey", "domainpath"}
 #: Commands whose answer the SDK types wrongly; the original's answer counts.
-MISTYPED = {"listTrafficTypes", "listLoadBalancerRuleInstances"}
+MISTYPED = {"listTrafficTypes", "listLoadBalancerRuleInstances", "listProjectAccounts"}
 
 
 KINDS = {"boolean", "float", "integer", "list", "map", "object", "string", "tzdate", "uuid"}

@@ -53,8 +53,8 @@ class Rows:
     def of(self, table: type[Any], owner: Person) -> str:
         """The id of the owner's row."""
         key = (table, owner.name)
-        if table is tables.Project and key not in self._made:
-            self._made[key] = self._project(owner)
+        if table in (tables.Project, tables.ProjectMember) and key not in self._made:
+            self._make_project(owner)
         if key not in self._made:
             row = table(**self._values(table, owner))
             self._session.add(row)
@@ -62,7 +62,7 @@ class Rows:
             self._made[key] = row.id
         return self._made[key]
 
-    def _project(self, owner: Person) -> str:
+    def _make_project(self, owner: Person) -> None:
         """A project that the owner administers; its resources would be its own account's."""
         name = f"{CANARY}-{next(self._numbers)}"
         account = tables.Account(name=name, domain_id=owner.domain.id, type=AccountType.project)
@@ -74,7 +74,8 @@ class Rows:
         member = tables.ProjectMember(project_id=project.id, account_id=owner.account.id, role="Admin")
         self._session.add(member)
         self._session.flush()
-        return project.id
+        self._made[tables.Project, owner.name] = project.id
+        self._made[tables.ProjectMember, owner.name] = member.id
 
     def _values(self, table: type[Any], owner: Person) -> dict[str, Any]:
         meant = MEANT.get(table, {})
