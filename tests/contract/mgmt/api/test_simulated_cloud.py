@@ -146,6 +146,45 @@ def test_a_disk_comes_and_goes(cloud: Cloud, web: dict[str, Any]) -> None:
     assert api.deleteVolume(id=volume["id"]) == {"success": True}
 
 
+def test_a_running_vm_is_plugged_into_a_second_network(cloud: Cloud, web: dict[str, Any]) -> None:
+    api = cloud.api
+    second = create_network(api, cloud.zone, "net2")
+    place = {"virtualmachineid": web["id"], "fetch_result": True}
+    plugged = api.addNicToVirtualMachine(networkid=second, **place)["virtualmachine"]
+    nic = next(nic for nic in plugged["nic"] if nic["networkid"] == second)
+    (router,) = api.listRouters(networkid=second)["router"]
+    assert router["state"] == "Running"
+    secondary = api.addIpToNic(nicid=nic["id"], fetch_result=True)["nicsecondaryip"]
+    (listed,) = api.listNics(virtualmachineid=web["id"], nicid=nic["id"])["nic"]
+    assert listed["secondaryip"] == [{"id": secondary["id"], "ipaddress": secondary["ipaddress"]}]
+    with pytest.raises(CloudStackApiException) as caught:
+        api.removeNicFromVirtualMachine(nicid=plugged["nic"][0]["id"], **place)
+    assert "is the default one" in caught.value.error["errortext"]
+    left = api.removeNicFromVirtualMachine(nicid=nic["id"], **place)["virtualmachine"]
+    assert [nic["networkid"] for nic in left["nic"]] == [cloud.network]
+    assert left["state"] == "Running"
+
+
+def test_a_vm_is_reinstalled_and_resized(cloud: Cloud) -> None:
+    api = cloud.api
+    vm = deploy(api, cloud.zone, cloud.template, cloud.network, "changing")
+    (old,) = api.listVolumes(virtualmachineid=vm["id"])["volume"]
+    fresh = api.restoreVirtualMachine(virtualmachineid=vm["id"], fetch_result=True)["virtualmachine"]
+    assert (fresh["state"], fresh["nic"]) == ("Running", vm["nic"])
+    assert fresh["password"] != vm["password"]
+    (root,) = api.listVolumes(virtualmachineid=vm["id"])["volume"]
+    assert root["id"] != old["id"]
+    (small,) = api.listServiceOfferings(name="Small Instance")["serviceoffering"]
+    change = {"id": vm["id"], "serviceofferingid": small["id"]}
+    with pytest.raises(CloudStackApiException) as caught:
+        api.scaleVirtualMachine(**change, fetch_result=True)
+    assert "stop it first" in caught.value.error["errortext"]
+    api.stopVirtualMachine(id=vm["id"], fetch_result=True)
+    assert api.scaleVirtualMachine(**change, fetch_result=True) == {"success": True}
+    started = api.startVirtualMachine(id=vm["id"], fetch_result=True)["virtualmachine"]
+    assert (started["memory"], started["state"]) == (512, "Running")
+
+
 def test_every_job_left_events_and_none_is_pending(cloud: Cloud, web: dict[str, Any]) -> None:
     def statuses() -> set[int]:
         return {job["jobstatus"] for job in cloud.api.listAsyncJobs(listall=True, fetch_list=True)}
@@ -182,3 +221,25 @@ def test_the_shell_takes_one_command_after_the_other(cloud: Cloud, web: dict[str
     assert "listNothing" in said.stderr
     assert "listZones: " in said.stderr
     assert said.returncode == 0
+
+
+def test_vms_that_must_be_apart_need_a_second_host(cloud: Cloud) -> None:
+    api = cloud.api
+    wanted = {"name": "apart", "type": "host anti-affinity", "fetch_result": True}
+    group = api.createAffinityGroup(**wanted)["affinitygroup"]
+    (offering,) = api.listServiceOfferings(name="Tiny Instance")["serviceoffering"]
+    place = {
+        "zoneid": cloud.zone,
+        "templateid": cloud.template,
+        "serviceofferingid": offering["id"],
+        "networkids": [cloud.network],
+        "affinitygroupids": [group["id"]],
+        "fetch_result": True,
+    }
+    assert (
+        api.deployVirtualMachine(name="one", **place)["virtualmachine"]["affinitygroup"][0]["name"] == "apart"
+    )
+    with pytest.raises(CloudStackApiException) as caught:
+        api.deployVirtualMachine(name="two", **place)
+    assert "has a VM of an anti-affinity group" in caught.value.error["errortext"]
+    assert caught.value.error["errorcode"] == 533
