@@ -56,27 +56,37 @@ class Turns:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        given = getattr(config, "workerinput", {}).get(_LOCK)
-        # The first process removes it, and ends last.
-        self._lock: IO[bytes] = open(given, "rb") if given else NamedTemporaryFile(prefix="pileus-")  # noqa: SIM115
-        self._is_alone = not given
-        if given:
+        self._config = config
+        self._lock: IO[bytes] | None = None
+        if given := getattr(config, "workerinput", {}).get(_LOCK):
+            self._lock = open(given, "rb")  # noqa: SIM115
             fcntl.flock(self._lock, fcntl.LOCK_SH)
+        self._is_alone = self._lock is None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
+        """The first process makes the lock, and ends last."""
+        if self._lock is None:
+            self._lock = NamedTemporaryFile(prefix="pileus-tests-")  # noqa: SIM115
         node.workerinput[_LOCK] = self._lock.name
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> RingScheduling:
         return RingScheduling(config, log)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that cannot be read ends the run at once, as without pytest-xdist, which would go on."""
+        first = self._config.pluginmanager.get_plugin("dsession")
+        if report.failed and first is not None:
+            first.shouldstop = f"error during collection of {report.nodeid}"
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Before any fixture of the test."""
-        if not self._is_alone and ring_of(item) in ALONE:
+        if self._lock is not None and not self._is_alone and ring_of(item) in ALONE:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._is_alone = True
 
     def pytest_unconfigure(self) -> None:
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
