@@ -153,10 +153,15 @@ def _describe(daemon: Daemon) -> dict[str, Any]:
 
 
 def collect(killed: Collection[int]) -> None:
-    """Wait for those of the processes `killed` that this very process started; they leave no zombie."""
+    """Wait for those of the processes `killed` that this very process started; they leave no zombie.
+
+    Neither do those that died before and that nobody has asked for since.
+    """
     for pid in killed:
         if child := _children.pop(pid, None):
             child.wait()
+    for pid in tuple(_children):
+        _reap(pid)
 
 
 def _reap(pid: int) -> None:
