@@ -92,10 +92,6 @@ def test_guest_gets_what_its_cloud_gives(image: CatalogImage, host: Machine, tmp
         vm.press_power_button()
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="warm reset under emulation is slow, cause unknown: 59 s and over 180 s seen, cold boot 13 s",
-)
 def test_guest_reboots(image: CatalogImage, host: Machine, tmp_path: Path) -> None:
     with tiny_vm.running(host, disk_of(image), "bios", tmp_path) as vm:
         vm.wait_console("tiny login:", BOOT)

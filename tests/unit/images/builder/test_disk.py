@@ -75,3 +75,4 @@ def test_machine_is_started_as_asked(case: Case, tmp_path: Path, monkeypatch: py
     assert not any(word in line for word in case.outside)
     assert f"hostfwd=tcp:127.0.0.1:40443-{boot.ADDRESS}:8443" in line
     assert "restrict=on" in line
+    assert f"tb-size={boot.TRANSLATION_CACHE_MIB} " in line, "else warm resets take minutes"
