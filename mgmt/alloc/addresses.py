@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from mgmt.alloc import limits
 from mgmt.model.errors import NoCapacity, ParameterError
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import AddressState
-from mgmt.store.tables import Account, Network, PublicAddress, Vm
+from mgmt.store.tables import Account, Domain, Network, PublicAddress, VlanRange, Vm
 
 
 def claim(
@@ -47,19 +47,33 @@ def release(session: Session, address: PublicAddress) -> None:
 
 
 def _claim(session: Session, zone_id: str, owner: Mapping[str, object], wanted: str | None) -> PublicAddress:
-    query = select(PublicAddress.id).where(
-        PublicAddress.zone_id == zone_id,
-        PublicAddress.removed.is_(None),
-        PublicAddress.state == AddressState.free,
+    query = (
+        select(PublicAddress.id)
+        .join(VlanRange, VlanRange.id == PublicAddress.range_id)
+        .where(
+            PublicAddress.zone_id == zone_id,
+            PublicAddress.removed.is_(None),
+            PublicAddress.state == AddressState.free,
+            _may_use(owner),
+        )
+        .order_by(VlanRange.domain_id.is_(None), PublicAddress.sort)  # from a range of the owner's own first
     )
     if wanted is not None:
         query = query.where(PublicAddress.address == wanted)
-    while (candidate := session.scalar(query.order_by(PublicAddress.sort).limit(1))) is not None:
+    while (candidate := session.scalar(query.limit(1))) is not None:
         if _take(session, candidate, owner):
             return session.get_one(PublicAddress, candidate, populate_existing=True)
     if wanted is not None:
         raise ParameterError(f"public IP address {wanted} is not free in this zone: choose another")
     raise NoCapacity("the zone has no free public IP address: release one, or add a range")
+
+
+def _may_use(owner: Mapping[str, object]) -> ColumnElement[bool]:
+    """Whether a range is dedicated to nobody, or to the owner, or to a domain that the owner is in."""
+    path = select(Domain.path).where(Domain.id == owner["domain_id"]).scalar_subquery()
+    around = select(Domain.id).where(func.substr(path, 1, func.length(Domain.path)) == Domain.path)
+    is_theirs = or_(VlanRange.account_id.is_(None), VlanRange.account_id == owner["account_id"])
+    return or_(VlanRange.domain_id.is_(None), and_(VlanRange.domain_id.in_(around), is_theirs))
 
 
 def _take(session: Session, address_id: str, owner: Mapping[str, object]) -> bool:

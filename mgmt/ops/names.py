@@ -43,3 +43,5 @@ ENSURE_SYSTEM_VMS: Final = "ensure_system_vms"  # zone_id
 DELETE_TEMPLATE: Final = "delete_template"  # template_id
 
 DELETE_PROJECT: Final = "delete_project"  # project_id, cleanup=False
+PREPARE_HOST: Final = "prepare_host"  # host_id (already closed to new VMs)
+RECONNECT_HOST: Final = "reconnect_host"  # host_id

@@ -11,6 +11,7 @@ from mgmt.alloc.counted import set_vm_state
 from mgmt.alloc.hosts import Demand, place
 from mgmt.alloc.pools import place_volume
 from mgmt.alloc.sizes import size_of
+from mgmt.model.errors import Unavailable
 from mgmt.model.states import VmKind, VmState, VolumeState
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Nic, ServiceOffering, StoragePool, Vm, Volume
@@ -25,6 +26,7 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[s
     """
     with runtime.locks.hold("placement"), runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id)
+        _check_pools(session, vm)
         demand = _demand(session, vm, _tied_to(session, vm) or vm.host_id or host_id)
         if vm.host_id is not None:
             vm.host_id = None  # what it takes there is not in its own way
@@ -76,6 +78,17 @@ def _demand(session: Session, vm: Vm, host_id: str | None) -> Demand:
         domain_id=vm.domain_id if is_guest else None,
         affinity=affinity_of(session, vm.id),
     )
+
+
+def _check_pools(session: Session, vm: Vm) -> None:
+    """Raise Unavailable if a disk of the VM is in a pool that is out of service."""
+    query = (
+        select(Volume.name, StoragePool.name, StoragePool.state)
+        .join(StoragePool, StoragePool.id == Volume.pool_id)
+        .where(Volume.vm_id == vm.id, Volume.removed.is_(None), StoragePool.state == "Maintenance")
+    )
+    for volume, pool, state in session.execute(query.limit(1)):
+        raise Unavailable(f"volume {volume} of VM {vm.name} is in storage pool {pool}, which is in {state}")
 
 
 def _tied_to(session: Session, vm: Vm) -> str | None:

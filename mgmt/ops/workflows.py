@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mgmt.ops import (
+    maintenance,
     names,
     networks,
     nics,
@@ -61,6 +62,8 @@ WORKFLOWS: Mapping[str, Workflow] = {
     names.ENSURE_SYSTEM_VMS: system_vm_workflows.ensure_system_vms,
     names.DELETE_TEMPLATE: templates.delete_template,
     names.DELETE_PROJECT: projects.delete_project,
+    names.PREPARE_HOST: maintenance.prepare_host,
+    names.RECONNECT_HOST: maintenance.reconnect_host,
 }
 
 

@@ -6,13 +6,13 @@ an operator deleted stays deleted.
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mgmt.model.states import AccountType, VmKind
 from mgmt.store.passwords import generate_password, hash_password
 from mgmt.store.roles import add_default_roles
-from mgmt.store.tables import Account, DiskOffering, Domain, NetworkOffering, ServiceOffering, User
+from mgmt.store.tables import Account, DiskOffering, Domain, NetworkOffering, Region, ServiceOffering, User
 
 ROOT_PATH = "/"
 SYSTEM = "system"
@@ -59,6 +59,7 @@ def add_defaults(session: Session) -> str | None:
     """
     root = _root_domain(session)
     add_default_roles(session)
+    _region(session)
     _account(session, SYSTEM, root)
     admin, is_new = _account(session, ADMIN, root)
     _system_user(session)
@@ -80,6 +81,12 @@ def _root_domain(session: Session) -> Domain:
         session.add(root)
         session.flush()
     return root
+
+
+def _region(session: Session) -> None:
+    """The region of this cloud; one that an operator renamed or replaced stays as it is."""
+    if session.scalar(select(func.count(Region.id))) == 0:
+        session.add(Region(id=1, name="Local", endpoint="http://localhost:8080/client/"))
 
 
 def _account(session: Session, name: str, domain: Domain) -> tuple[Account, bool]:

@@ -1,9 +1,11 @@
 """Hypervisor hosts."""
 
-from typing import Annotated
+import json
+import re
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, String, cast, or_, select
 
 from mgmt.agents.errors import AgentError
 from mgmt.agents.host import HostEndpoint
@@ -16,12 +18,16 @@ from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.hosts import HOST
 from mgmt.drivers.protocol import Driver
 from mgmt.model.errors import ParameterError, Unavailable
+from mgmt.model.states import VmKind, VmState
+from mgmt.ops.dedications import release_dedication
+from mgmt.ops.maintenance import MAINTENANCE
 from mgmt.ops.runtime import Runtime
 from mgmt.store.events import record_event
 from mgmt.store.tables import Cluster, Host, Pod, StoragePool, Vm, Zone
 from systemvm.spec.host import HOST_AGENT_PORT, HostInfo
 
 ROUTING = "Routing"
+TAG = re.compile(r"^[A-Za-z0-9._-]{1,63}$")
 ALLOCATION = {"Enable": "Enabled", "Disable": "Disabled"}
 
 
@@ -39,6 +45,16 @@ class ListHosts(ListCommand, kw_only=True, frozen=True):
     resourcestate: Annotated[str | None, "Enabled or Disabled", Equals(Host.resource_state)] = None
     type: Annotated[str | None, "Routing: hypervisor hosts, the only kind"] = None
     hypervisor: Annotated[str | None, "the hypervisor of the host"] = None
+    hosttag: Annotated[str | None, "list only hosts with this tag"] = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Hosts of a hypervisor, or with a tag."""
+        if self.hypervisor is not None:
+            query = query.where(Host.driver == self.hypervisor.lower())
+        if self.hosttag is not None:
+            tag = json.dumps(self.hosttag)
+            query = query.where(cast(Host.tags, String).contains(tag, autoescape=True))
+        return query
 
     def fetch(self, call: Call) -> tuple[int, list[Response]]:
         """There are hosts of one type only."""
@@ -113,6 +129,7 @@ class UpdateHost(SyncCommand, kw_only=True, frozen=True):
     id: Annotated[str, Ref(Host)]
     name: str | None = None
     allocationstate: Annotated[str | None, "Enable or Disable new VMs on it"] = None
+    hosttags: Annotated[list[str] | None, "its tags, comma separated, for offerings that ask for them"] = None
 
     def run(self, call: Call) -> Host:
         """Change what was sent."""
@@ -122,25 +139,56 @@ class UpdateHost(SyncCommand, kw_only=True, frozen=True):
         if self.allocationstate:
             if self.allocationstate.capitalize() not in ALLOCATION:
                 raise wrong_value("allocationstate", self.allocationstate, "Enable or Disable")
+            if host.resource_state not in ALLOCATION.values():
+                text = f"Host {host.name} is in {host.resource_state}; cancelHostMaintenance ends that"
+                raise ParameterError(text)
             host.resource_state = ALLOCATION[self.allocationstate.capitalize()]
+        if self.hosttags is not None:
+            host.tags = read_tags("hosttags", self.hosttags)
         return host
 
 
 class DeleteHost(SyncCommand, kw_only=True, frozen=True):
-    """Deletes a host that has neither VMs nor storage."""
+    """Deletes a host that has neither VMs nor storage; one that is lost, with `forced`, also with VMs."""
 
-    spec = Spec(access=ROOT, event="HOST.DELETE")
+    spec = Spec(access=ROOT, event="HOST.DELETE", wakes=True)
 
     id: Annotated[str, Ref(Host)]
+    forced: Annotated[bool, "true: VMs that were on it are Stopped from now on"] = False
 
     def run(self, call: Call) -> Response:
-        """Refuse while anything is on it."""
+        """Refuse while anything is on it; volumes are never given up."""
         host = call.row(Host, self.id)
         item = f"Host {host.name}"
+        if self.forced:
+            self._let_go(call, host)
         refuse_if_used(call.session, Vm, Vm.host_id == host.id, item, "VMs")
         refuse_if_used(call.session, StoragePool, StoragePool.host_id == host.id, item, "storage pools")
+        release_dedication(call.session, host.id, call.now())
         host.removed = call.now()
         return DONE
+
+    def _let_go(self, call: Call, host: Host) -> None:
+        """Say of the host's VMs that they are Stopped; nobody may do so while they run."""
+        if host.state == "Up" and host.resource_state != MAINTENANCE:
+            text = f"Host {host.name} is Up and in service; prepareHostForMaintenance first"
+            raise ParameterError(text)
+        for vm in call.session.scalars(select(Vm).where(Vm.host_id == host.id, Vm.removed.is_(None))):
+            vm.host_id, vm.last_host_id = None, None
+            vm.reason = f"its host {host.name} was deleted"
+            if vm.state not in (VmState.destroyed, VmState.error):
+                vm.state = VmState.stopped
+            if vm.kind == VmKind.user:
+                vm.desired_power = "stopped"
+        call.session.flush()
+
+
+def read_tags(name: str, tags: list[str]) -> list[str]:
+    """Tags, each once. Raises `ParameterError`."""
+    for tag in tags:
+        if not TAG.match(tag):
+            raise wrong_value(name, tag, "letters, digits, and . _ - only, at most 63")
+    return list(dict.fromkeys(tags))
 
 
 def read_agent_url(url: str) -> tuple[str, int]:

@@ -19,7 +19,16 @@ from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import NetworkState, VmKind, VmState
 from mgmt.ops import names
-from mgmt.store.tables import Job, Network, NetworkOffering, Nic, PhysicalNetwork, Vm, Zone
+from mgmt.store.tables import (
+    Job,
+    Network,
+    NetworkOffering,
+    Nic,
+    PhysicalNetwork,
+    ServiceProvider,
+    Vm,
+    Zone,
+)
 
 #: Smallest guest network: a router and a few guests.
 LONGEST_PREFIX = 29
@@ -80,6 +89,7 @@ class CreateNetwork(SyncCommand, kw_only=True, frozen=True):
             )
         if not call.session.scalar(select(PhysicalNetwork.id).where(PhysicalNetwork.zone_id == zone.id)):
             raise ParameterError(f"Zone {zone.name} has no physical network yet; create one first")
+        _check_providers(call, zone)
         network, gateway = _addresses(self.gateway, self.netmask, zone)
         reserve(call.session, call.owner.account, ResourceType.network)
         row = Network(
@@ -96,6 +106,20 @@ class CreateNetwork(SyncCommand, kw_only=True, frozen=True):
         )
         call.session.add(row)
         return row
+
+
+def _check_providers(call: Call, zone: Zone) -> None:
+    query = (
+        select(ServiceProvider.name)
+        .join(PhysicalNetwork, PhysicalNetwork.id == ServiceProvider.physical_network_id)
+        .where(PhysicalNetwork.zone_id == zone.id, ServiceProvider.removed.is_(None))
+        .where(ServiceProvider.state == "Disabled")
+    )
+    name = call.session.scalar(query)
+    if name is not None:
+        raise ParameterError(
+            f"Provider {name} is disabled in zone {zone.name}; updateNetworkServiceProvider enables it"
+        )
 
 
 class UpdateNetwork(AsyncCommand, kw_only=True, frozen=True):

@@ -1,7 +1,7 @@
 """Physical networks."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from sqlalchemy import select
 
@@ -13,7 +13,16 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.infra import PHYSICAL_NETWORK
 from mgmt.model.errors import ParameterError
-from mgmt.store.tables import Job, Network, PhysicalNetwork, TrafficType, VlanRange, Zone
+from mgmt.model.network_services import PROVIDERS
+from mgmt.store.tables import (
+    Job,
+    Network,
+    PhysicalNetwork,
+    ServiceProvider,
+    TrafficType,
+    VlanRange,
+    Zone,
+)
 
 KIND = "PhysicalNetwork"
 VXLAN = "VXLAN"
@@ -59,6 +68,8 @@ class CreatePhysicalNetwork(AsyncCommand, kw_only=True, frozen=True):
         if self.vlan:
             row.vni_first, row.vni_last = read_vnis(self.vlan)
         call.session.add(row)
+        call.session.flush()
+        call.session.add_all(ServiceProvider(physical_network_id=row.id, name=name) for name in PROVIDERS)
         return call.finish(kind=KIND, about=row)
 
 
@@ -100,18 +111,18 @@ class DeletePhysicalNetwork(AsyncCommand, kw_only=True, frozen=True):
     id: Annotated[str, Ref(PhysicalNetwork)]
 
     def run(self, call: Call) -> Job:
-        """Refuse while it is used; its traffic types go with it."""
+        """Refuse while it is used; its traffic types and providers go with it."""
         row = call.row(PhysicalNetwork, self.id)
         item = f"Physical network {row.name}"
         refuse_if_used(call.session, Network, Network.zone_id == row.zone_id, item, "networks")
         refuse_if_used(
             call.session, VlanRange, VlanRange.physical_network_id == row.id, item, "address ranges"
         )
-        types = select(TrafficType).where(
-            TrafficType.physical_network_id == row.id, TrafficType.removed.is_(None)
-        )
-        for traffic_type in call.session.scalars(types):
-            traffic_type.removed = call.now()
+        parts_of: tuple[type[Any], ...] = (TrafficType, ServiceProvider)
+        for table in parts_of:
+            parts = select(table).where(table.physical_network_id == row.id, table.removed.is_(None))
+            for part in call.session.scalars(parts):
+                part.removed = call.now()
         row.removed = call.now()
         return call.finish(kind=KIND, about=row)
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from mgmt.agents.host import HostEndpoint
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
-from mgmt.api.commands.hosts import ask_host, find_driver
+from mgmt.api.commands.hosts import ask_host, find_driver, read_tags
 from mgmt.api.commands.zones import refuse_if_used
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.params import wrong_value
@@ -17,6 +17,8 @@ from mgmt.api.responses.hosts import STORAGE_POOL
 from mgmt.model.errors import MissingParameter, ParameterError
 from mgmt.store.events import record_event
 from mgmt.store.tables import Cluster, Host, Pod, StoragePool, Volume, Zone
+
+SERVICE = {True: "Up", False: "Disabled"}
 
 
 class ListStoragePools(ListCommand, kw_only=True, frozen=True):
@@ -110,12 +112,38 @@ class CreateStoragePool(SyncCommand, kw_only=True, frozen=True):
             )
 
 
+class UpdateStoragePool(SyncCommand, kw_only=True, frozen=True):
+    """Updates primary storage: its name, its tags, whether it takes new volumes."""
+
+    spec = Spec(answer=STORAGE_POOL, access=ROOT, event="UPDATE.STORAGE.POOL")
+
+    id: Annotated[str, Ref(StoragePool)]
+    name: str | None = None
+    tags: Annotated[list[str] | None, "its tags, comma separated, for offerings that ask for them"] = None
+    enabled: Annotated[bool | None, "false: no new volumes; true: again"] = None
+
+    def run(self, call: Call) -> StoragePool:
+        """Change what was sent."""
+        pool = call.row(StoragePool, self.id)
+        if self.name:
+            pool.name = self.name
+        if self.tags is not None:
+            pool.tags = read_tags("tags", self.tags)
+        if self.enabled is not None:
+            if pool.state not in SERVICE.values():
+                text = f"Storage pool {pool.name} is in {pool.state}; cancelStorageMaintenance ends that"
+                raise ParameterError(text)
+            pool.state = SERVICE[self.enabled]
+        return pool
+
+
 class DeleteStoragePool(SyncCommand, kw_only=True, frozen=True):
     """Deletes primary storage that has no volumes."""
 
     spec = Spec(access=ROOT, event="STORAGE.POOL.DELETE")
 
     id: Annotated[str, Ref(StoragePool)]
+    forced: Annotated[bool, "accepted; volumes that are destroyed are gone already, others stay"] = False
 
     def run(self, call: Call) -> Response:
         """Refuse while volumes are on it."""

@@ -70,7 +70,7 @@ class CreateVlanIpRange(SyncCommand, kw_only=True, frozen=True):
         )
         call.session.add(row)
         call.session.flush()
-        call.session.add_all(_addresses(row, wanted))
+        call.session.add_all(public_addresses(row, wanted))
         return row
 
     def _physical_network(self, call: Call) -> PhysicalNetwork:
@@ -122,7 +122,8 @@ def read_vlan(text: str | None) -> str:
     return f"vlan://{int(found[1])}"
 
 
-def _addresses(row: VlanRange, wanted: AddressRange) -> list[PublicAddress]:
+def public_addresses(row: VlanRange, wanted: AddressRange) -> list[PublicAddress]:
+    """The rows of a range's addresses."""
     return [
         PublicAddress(zone_id=row.zone_id, range_id=row.id, address=str(address), sort=int(address))
         for address in wanted.addresses()

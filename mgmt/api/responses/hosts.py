@@ -42,6 +42,7 @@ class HostResponse(Response):
     lastpinged: str | None
     islocalstorageactive: bool
     details: dict[str, str]
+    hosttags: str | None = None
 
 
 def host_responses(call: Call, rows: Sequence[Host]) -> list[HostResponse]:
@@ -101,6 +102,7 @@ def _host(row: Host, zone: Zone, pod: Pod, cluster: Cluster, taken: tuple[int, i
         lastpinged=wire_time(row.last_seen),
         islocalstorageactive=True,
         details={"acceleration": row.acceleration},
+        hosttags=",".join(row.tags) or None,
     )
 
 
@@ -129,6 +131,7 @@ class StoragePoolResponse(Response):
     capacitybytes: int
     created: str | None
     provider: str = "DefaultPrimary"
+    tags: str | None = None
 
 
 def storage_pool_responses(call: Call, rows: Sequence[StoragePool]) -> list[StoragePoolResponse]:
@@ -171,6 +174,7 @@ def _pool(
         disksizeused=row.used,
         capacitybytes=row.capacity,
         created=wire_time(row.created),
+        tags=",".join(row.tags) or None,
     )
 
 

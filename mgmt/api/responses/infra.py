@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
-from mgmt.api.responses.lookup import TagResponse, plain_tags_of, rows_by_id
+from mgmt.api.responses.lookup import Owners, TagResponse, plain_tags_of, rows_by_id
 from mgmt.model.configuration import CPU_OVERPROVISIONING, MEMORY_OVERPROVISIONING, Item, Scope
 from mgmt.store.configured import all_values
 from mgmt.store.tables import Cluster, PhysicalNetwork, Pod, TrafficType, VlanRange, Zone
@@ -217,10 +217,15 @@ class VlanRangeResponse(Response):
     endip: str
     forvirtualnetwork: bool = True
     forsystemvms: bool = False
+    account: str | None = None
+    domain: str | None = None
+    domainid: str | None = None
+    domainpath: str | None = None
 
 
 def vlan_range_responses(call: Call, rows: Sequence[VlanRange]) -> list[VlanRangeResponse]:
-    """Ranges on the wire."""
+    """Ranges on the wire, with those whom they are dedicated to."""
+    owners = Owners(call, rows)
     return [
         VlanRangeResponse(
             id=row.id,
@@ -231,6 +236,7 @@ def vlan_range_responses(call: Call, rows: Sequence[VlanRange]) -> list[VlanRang
             netmask=row.netmask,
             startip=row.start_ip,
             endip=row.end_ip,
+            **owners.names(row),
         )
         for row in rows
     ]

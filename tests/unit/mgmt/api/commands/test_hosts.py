@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from mgmt.agents.errors import AgentUnreachable
 from mgmt.api.testing import Api, Client, open_api
 from mgmt.drivers.faults import Faults
 from mgmt.drivers.simulator import Simulator
+from mgmt.ops import names
 from mgmt.ops.runtime import Runtime
 from mgmt.pki.authority import Authority
+from mgmt.store.tables import Account, Host, Job, ServiceOffering, Vm, Volume
 
 pytestmark = pytest.mark.unit
 
@@ -104,3 +107,114 @@ def test_a_host_is_disabled_and_enabled(admin: Client, place: dict[str, str]) ->
     changed = admin.get("updateHost", id=host["id"], allocationstate="Disable")["host"]
     assert changed["resourcestate"] == "Disabled"
     assert admin("updateHost", id=host["id"], allocationstate="Sleep").status == 431
+
+
+def prepare(admin: Client, host_id: object) -> None:
+    assert set(admin.get("prepareHostForMaintenance", id=host_id)) == {"jobid"}
+
+
+def test_a_host_goes_into_maintenance_by_a_job_and_comes_back(
+    api: Api, admin: Client, place: dict[str, str]
+) -> None:
+    host = add_host(admin, place)
+    prepare(admin, host["id"])
+    (listed,) = admin.get("listHosts", resourcestate="PrepareForMaintenance")["host"]
+    assert listed["id"] == host["id"]
+    with api.context.database.reading() as session:
+        job = session.get_one(Job, api.jobs.started[-1])
+    assert (job.workflow, job.arguments) == (names.PREPARE_HOST, {"host_id": host["id"]})
+    again = admin("prepareHostForMaintenance", id=host["id"])
+    assert (again.status, "PrepareForMaintenance already" in again.error) == (431, True)
+    assert (
+        "cancelHostMaintenance ends that"
+        in admin("updateHost", id=host["id"], allocationstate="Enable").error
+    )
+    done = admin.get("cancelHostMaintenance", id=host["id"])
+    result = admin.get("queryAsyncJobResult", jobid=done["jobid"])["jobresult"]
+    assert result["host"]["resourcestate"] == "Enabled"
+    assert "not in maintenance" in admin("cancelHostMaintenance", id=host["id"]).error
+
+
+def add_vm(api: Api, host: dict[str, object], **more: object) -> Vm:
+    with api.context.database.writing() as session:
+        account = session.scalars(select(Account).where(Account.name == "admin")).one()
+        offering = session.scalars(
+            select(ServiceOffering).where(ServiceOffering.name == "Tiny Instance")
+        ).one()
+        columns: dict[str, object] = {
+            "kind": "user",
+            "name": "web",
+            "instance_name": "i-2-web",
+            "state": "Running",
+            "account_id": account.id,
+            "domain_id": account.domain_id,
+            "zone_id": host["zoneid"],
+            "host_id": host["id"],
+            "offering_id": offering.id,
+        }
+        vm = Vm(**(columns | more))  # type: ignore[arg-type]
+        session.add(vm)
+    return vm
+
+
+def test_running_vms_keep_their_host_and_are_named(api: Api, admin: Client, place: dict[str, str]) -> None:
+    host = add_host(admin, place)
+    vm = add_vm(api, host)
+    refused = admin("prepareHostForMaintenance", id=host["id"])
+    assert (refused.status, refused.error) == (
+        536,
+        f"Host {host['name']} runs VM web: stop or migrate them first",
+    )
+    assert admin("deleteHost", id=host["id"]).status == 536
+    assert "prepareHostForMaintenance first" in admin("deleteHost", id=host["id"], forced=True).error
+    with api.context.database.writing() as session:
+        session.get_one(Host, str(host["id"])).state = "Alert"
+    admin.get("deleteHost", id=host["id"], forced=True)
+    with api.context.database.reading() as session:
+        row = session.get_one(Vm, vm.id)
+    assert (row.state, row.host_id, row.desired_power) == ("Stopped", None, "stopped")
+    assert row.reason == f"its host {host['name']} was deleted"
+
+
+def test_tags_of_hosts_and_pools(admin: Client, place: dict[str, str]) -> None:
+    host = add_host(admin, place)
+    assert admin.get("updateHost", id=host["id"], hosttags="ssd,gpu,ssd")["host"]["hosttags"] == "ssd,gpu"
+    assert admin.get("listHosts", hosttag="gpu")["count"] == 1
+    assert admin.get("listHosts", hosttag="gp") == {}
+    assert admin("updateHost", id=host["id"], hosttags="a b").status == 431
+    pool = add_pool(admin, place, host)
+    changed = admin.get("updateStoragePool", id=pool, name="fast", tags="ssd")["storagepool"]
+    assert (changed["name"], changed["tags"]) == ("fast", "ssd")
+
+
+def add_pool(admin: Client, place: dict[str, str], host: dict[str, object]) -> str:
+    wanted = {"name": "s", "zoneid": place["zoneid"], "scope": "HOST", "hostid": host["id"]}
+    made = admin.get("createStoragePool", url=f"file://{host['name']}/primary", **wanted)
+    return str(made["storagepool"]["id"])
+
+
+def test_storage_goes_out_of_service_unless_disks_are_in_use(
+    api: Api, admin: Client, place: dict[str, str]
+) -> None:
+    host = add_host(admin, place)
+    pool = add_pool(admin, place, host)
+    vm = add_vm(api, host)
+    with api.context.database.writing() as session:
+        owner = {"account_id": vm.account_id, "domain_id": vm.domain_id}
+        zone = place["zoneid"]
+        session.add(Volume(zone_id=zone, pool_id=pool, vm_id=vm.id, name="r", kind="ROOT", size=1, **owner))  # type: ignore[arg-type]
+    refused = admin("enableStorageMaintenance", id=pool)
+    assert (refused.status, "has disks of VM web, which run" in refused.error) == (536, True)
+    with api.context.database.writing() as session:
+        session.get_one(Vm, vm.id).state = "Stopped"
+    answer = admin("enableStorageMaintenance", id=pool)
+    assert answer.envelope == "prepareprimarystorageformaintenanceresponse"
+    assert admin.get("listStoragePools")["storagepool"][0]["state"] == "Maintenance"
+    assert admin("enableStorageMaintenance", id=pool).status == 431
+    assert admin("updateStoragePool", id=pool, enabled=False).status == 431
+    answer = admin("cancelStorageMaintenance", id=pool)
+    assert answer.envelope == "cancelprimarystoragemaintenanceresponse"
+    assert admin("cancelStorageMaintenance", id=pool).status == 431
+    assert admin.get("updateStoragePool", id=pool, enabled=False)["storagepool"]["state"] == "Disabled"
+    assert admin.get("updateStoragePool", id=pool, enabled=True)["storagepool"]["state"] == "Up"
+    assert admin("deleteStoragePool", id=pool, forced=True).status == 536, "volumes are never given up"
