@@ -9,7 +9,7 @@ from mgmt.model.errors import ParameterError
 from mgmt.model.projects import MemberRole
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import AccountType
-from mgmt.ops.projects import members_of
+from mgmt.ops.projects import members_of, remove_member
 from mgmt.store.tables import Account, Project, ProjectMember, ProjectRole, User
 
 
@@ -102,6 +102,19 @@ def check_admin_remains(call: Call, project: Project, leaving: ProjectMember) ->
         raise ParameterError(
             f"It is the only administrator of project {project.name}; make another member one first"
         )
+
+
+def leave_projects(call: Call, account_id: str, user_id: str | None = None) -> None:
+    """End the memberships of an account and its users, or of one user. Raises `ParameterError` if a project
+    would have no administrator."""
+    query = select(ProjectMember).where(
+        ProjectMember.account_id == account_id, ProjectMember.removed.is_(None)
+    )
+    if user_id is not None:
+        query = query.where(ProjectMember.user_id == user_id)
+    for member in call.session.scalars(query).all():
+        check_admin_remains(call, call.session.get_one(Project, member.project_id), member)
+        remove_member(call.session, member)
 
 
 def project_role(call: Call, project: Project, role_id: str | None) -> ProjectRole | None:

@@ -13,6 +13,7 @@ from mgmt.api.commands.zones import refuse_if_used
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
 from mgmt.api.params import wrong_value
+from mgmt.api.project_members import leave_projects
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.identity import ACCOUNT
 from mgmt.api.sessions import end_sessions
@@ -53,7 +54,8 @@ class ListAccounts(ListCommand, kw_only=True, frozen=True):
         )
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
-        """Accounts of a role; one without has the default role of its type."""
+        """Accounts of a role; one without has the default role of its type. The accounts of projects are left out."""
+        query = query.where(Account.type != AccountType.project)
         if self.roletype is not None:
             query = query.where(Account.type == read_type("roletype", self.roletype).account_type)
         if self.roleid is None and self.rolename is None:
@@ -215,6 +217,7 @@ class DeleteAccount(AsyncCommand, kw_only=True, frozen=True):
         for table, word in owned:
             condition = table.account_id == account.id
             refuse_if_used(call.session, table, condition, f"Account {account.name}", word)
+        leave_projects(call, account.id)
         for user in call.session.scalars(select(User).where(User.account_id == account.id)):
             user.removed = user.removed or call.now()
             user.api_key = user.secret_key = user.totp_secret = None

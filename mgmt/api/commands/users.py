@@ -13,6 +13,7 @@ from mgmt.api.call import Call
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
 from mgmt.api.params import wrong_value
+from mgmt.api.project_members import leave_projects
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.identity import USER, UserKeys
 from mgmt.api.second_factor import mandate
@@ -203,6 +204,7 @@ class DeleteUser(SyncCommand, kw_only=True, frozen=True):
         """Remove the user with keys and sessions."""
         user = call.row(User, self.id)
         refuse_self(call, user, "deleted")
+        leave_projects(call, user.account_id, user.id)
         user.removed = call.now()
         user.api_key = user.secret_key = user.totp_secret = None
         end_sessions(call.session, user.id)
