@@ -8,7 +8,21 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, and_, case, cast, func, literal, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    String,
+    Subquery,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session, aliased
 
 from mgmt.alloc.affinity import Affinity
@@ -70,45 +84,26 @@ class Demand:
 
 def place(session: Session, demand: Demand) -> Host:
     """The first host that fits, in the planner's order. Raises NoCapacity with what the hosts lack."""
-    room = _Room(session, demand.zone_id)
+    settings = _Settings(session, demand.zone_id)
+    room = _Room(settings, demand, goes_by_all=settings.planner == "firstfitleastconsumed")
     query = (
-        _hosts(select(Host), demand)
+        room.hosts(select(Host))
         .where(Host.state == "Up", Host.resource_state == "Enabled")
         .where(Cluster.allocation == Allocation.enabled, Pod.allocation == Allocation.enabled)
         .where(room.free_cpus >= demand.cpus, room.free_memory >= demand.memory)
         .where(_may_use(demand), *(_has_tag(tag) for tag in demand.tags), *_must(demand.affinity))
-        .order_by(*_wishes(demand.affinity), *_order(room, demand), Host.created, Host.name)
+        .order_by(*_wishes(demand.affinity), *_order(settings.planner, room, demand), Host.created, Host.name)
     )
     host: Host | None = session.scalars(query.limit(1)).first()
     if host is not None:
         return host
     zone = session.get_one(Zone, demand.zone_id)
-    views, is_tied = _views(session, demand, room), demand.host_id is not None
+    views, is_tied = _views(session, demand, _Room(settings, demand, goes_by_all=True)), bool(demand.host_id)
     raise NoCapacity(why_none(views, demand.cpus, demand.memory, zone.name, is_tied=is_tied))
 
 
-def _hosts(query: Any, demand: Demand) -> Any:
-    query = (
-        query.join(Cluster, Cluster.id == Host.cluster_id)
-        .join(Pod, Pod.id == Host.pod_id)
-        .where(Host.zone_id == demand.zone_id, Host.removed.is_(None))
-    )
-    return query if demand.host_id is None else query.where(Host.id == demand.host_id)
-
-
-def _used(amount: ColumnElement[Any]) -> ColumnElement[Any]:
-    """What the VMs of a host take."""
-    return (
-        select(func.coalesce(func.sum(amount), 0))
-        .join_from(Vm, ServiceOffering, ServiceOffering.id == Vm.offering_id)
-        .where(Vm.host_id == Host.id, Vm.removed.is_(None), Vm.state.in_(_TAKING))
-        .correlate(Host)
-        .scalar_subquery()
-    )
-
-
-class _Room:
-    """What hosts have and have left, in SQL, by the configuration of their clusters."""
+class _Settings:
+    """The configuration of a zone and of its clusters."""
 
     def __init__(self, session: Session, zone_id: str) -> None:
         self._everywhere = configured_items(session, _SETTINGS, {Scope.zone: zone_id})
@@ -118,18 +113,61 @@ class _Room:
         )
         self._by_cluster = session.scalars(query).all()
         self.planner: str = self._everywhere[ALLOCATION_ALGORITHM.name]
-        reserve = self._setting(HOST_RESERVED_MEMORY)
-        cpus = Host.cpus * self._setting(CPU_OVERPROVISIONING)
-        memory = Host.memory_mib * self._setting(MEMORY_OVERPROVISIONING) - reserve
-        self.most_cpus = cpus * self._setting(CLUSTER_CPU_LIMIT)
-        self.most_memory = memory * self._setting(CLUSTER_MEMORY_LIMIT)
-        self.free_cpus = self.most_cpus - _used(CPUS)
-        self.free_memory = self.most_memory - _used(MEMORY)
 
-    def _setting(self, item: Item[Any]) -> ColumnElement[Any]:
+    def of_cluster(self, item: Item[Any]) -> ColumnElement[Any]:
+        """The value that holds for a host, in SQL."""
         own = {row.scope_id: item.read(row.value) for row in self._by_cluster if row.name == item.name}
         base = literal(self._everywhere[item.name])
         return case(own, value=Host.cluster_id, else_=base) if own else base
+
+
+class _Room:
+    """What hosts have and have left, in SQL.
+
+    With `goes_by_all` the VMs of all hosts are added up at once; else those of each host that is looked at,
+    which is less as long as few are.
+    """
+
+    def __init__(self, settings: _Settings, demand: Demand, *, goes_by_all: bool) -> None:
+        self._demand = demand
+        self._used = _added_up(demand.zone_id) if goes_by_all else None
+        reserve = settings.of_cluster(HOST_RESERVED_MEMORY)
+        cpus = Host.cpus * settings.of_cluster(CPU_OVERPROVISIONING)
+        memory = Host.memory_mib * settings.of_cluster(MEMORY_OVERPROVISIONING) - reserve
+        self.most_cpus = cpus * settings.of_cluster(CLUSTER_CPU_LIMIT)
+        self.most_memory = memory * settings.of_cluster(CLUSTER_MEMORY_LIMIT)
+        self.free_cpus = self.most_cpus - self._taken("cpus", CPUS)
+        self.free_memory = self.most_memory - self._taken("memory", MEMORY)
+
+    def hosts(self, query: Any) -> Any:
+        """The query, about the hosts that the demand may be for."""
+        demand = self._demand
+        query = (
+            query.join(Cluster, Cluster.id == Host.cluster_id)
+            .join(Pod, Pod.id == Host.pod_id)
+            .where(Host.zone_id == demand.zone_id, Host.removed.is_(None))
+        )
+        if self._used is not None:
+            query = query.outerjoin(self._used, self._used.c.host_id == Host.id)
+        return query if demand.host_id is None else query.where(Host.id == demand.host_id)
+
+    def _taken(self, name: str, amount: ColumnElement[Any]) -> ColumnElement[Any]:
+        if self._used is not None:
+            return func.coalesce(self._used.c[name], 0)
+        query: Select[Any] = _vms(select(func.coalesce(func.sum(amount), 0))).where(Vm.host_id == Host.id)
+        return query.correlate(Host).scalar_subquery()
+
+
+def _vms(query: Any) -> Any:
+    """The query, about the VMs that take something of their hosts."""
+    joined = query.join_from(Vm, ServiceOffering, ServiceOffering.id == Vm.offering_id)
+    return joined.where(Vm.removed.is_(None), Vm.state.in_(_TAKING))
+
+
+def _added_up(zone_id: str) -> Subquery:
+    sums = select(Vm.host_id, func.sum(CPUS).label("cpus"), func.sum(MEMORY).label("memory"))
+    query: Select[Any] = _vms(sums).where(Vm.zone_id == zone_id).group_by(Vm.host_id)
+    return query.subquery("used")
 
 
 def _has_tag(tag: str) -> ColumnElement[bool]:
@@ -166,8 +204,7 @@ def _wishes(affinity: Affinity) -> list[ColumnElement[Any]]:
     return [*first, *last]
 
 
-def _order(room: _Room, demand: Demand) -> list[ColumnElement[Any]]:
-    planner = room.planner
+def _order(planner: str, room: _Room, demand: Demand) -> list[ColumnElement[Any]]:
     if planner == "random":
         return [func.random()]
     if planner == "firstfitleastconsumed":
@@ -197,41 +234,46 @@ def _own_vms(demand: Demand, where: ColumnElement[bool]) -> ColumnElement[Any]:
 
 def _views(session: Session, demand: Demand, room: _Room) -> list[HostView]:
     """All hosts of the zone as they look to the demand, by one statement."""
-    query = _hosts(
+    query = room.hosts(
         select(
-            Host,
-            Cluster,
-            Pod,
-            _may_use(demand),
-            room.most_cpus,
-            room.free_cpus,
-            room.most_memory,
-            room.free_memory,
-        ),
-        demand,
+            Host.id,
+            Host.name,
+            Host.state,
+            Host.resource_state,
+            Host.tags,
+            Cluster.name.label("cluster"),
+            (Cluster.allocation == Allocation.enabled).label("is_cluster_open"),
+            Pod.name.label("pod"),
+            (Pod.allocation == Allocation.enabled).label("is_pod_open"),
+            _may_use(demand).label("is_ours"),
+            room.most_cpus.label("most_cpus"),
+            room.free_cpus.label("free_cpus"),
+            room.most_memory.label("most_memory"),
+            room.free_memory.label("free_memory"),
+        )
     ).order_by(Host.created, Host.name)
     return [
         HostView(
-            name=host.name,
-            obstacle=_obstacle(demand, host, cluster, pod, is_ours),
-            most_cpus=int(sizes[0]),
-            free_cpus=int(sizes[1]),
-            most_memory=int(sizes[2]),
-            free_memory=int(sizes[3]),
+            name=row.name,
+            obstacle=_obstacle(demand, row),
+            most_cpus=int(row.most_cpus),
+            free_cpus=int(row.free_cpus),
+            most_memory=int(row.most_memory),
+            free_memory=int(row.free_memory),
         )
-        for host, cluster, pod, is_ours, *sizes in session.execute(query)
+        for row in session.execute(query)
     ]
 
 
-def _obstacle(demand: Demand, host: Host, cluster: Cluster, pod: Pod, is_ours: bool) -> str:
+def _obstacle(demand: Demand, host: Row[Any]) -> str:
     """Why the host is out of the question, whatever is free there; empty if it is not."""
     missing = sorted(set(demand.tags) - set(host.tags))
     obstacles = (
         (host.state != "Up", f"is {host.state}"),
         (host.resource_state != "Enabled", f"is {host.resource_state}"),
-        (cluster.allocation != Allocation.enabled, f"is in cluster {cluster.name}, which is disabled"),
-        (pod.allocation != Allocation.enabled, f"is in pod {pod.name}, which is disabled"),
-        (not is_ours, "is dedicated to somebody else"),
+        (not host.is_cluster_open, f"is in cluster {host.cluster}, which is disabled"),
+        (not host.is_pod_open, f"is in pod {host.pod}, which is disabled"),
+        (not host.is_ours, "is dedicated to somebody else"),
         (bool(missing), f"lacks the offering's host tags {', '.join(missing)}"),
         (
             not all(host.id in group for group in demand.affinity.among),

@@ -12,6 +12,7 @@ from mgmt.store.tables import ServiceOffering, Vm
 CHOICES = ("cpunumber", "cpuspeed", "memory")
 #: The same sizes in SQL, for statements that join VMs with their offerings.
 CPUS = func.coalesce(Vm.cpus, ServiceOffering.cpus)
+SPEED = func.coalesce(Vm.cpu_speed, ServiceOffering.cpu_speed)
 MEMORY = func.coalesce(Vm.memory, ServiceOffering.memory)
 #: What a custom offering without own limits allows: vCPUs, MiB, MHz.
 MOST_CPUS, MOST_MEMORY, MOST_SPEED = 256, 2**22, 10_000

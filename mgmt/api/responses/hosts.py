@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, select
 
+from mgmt.alloc.sizes import CPUS, MEMORY, SPEED
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import rows_by_id, wire_time
@@ -62,8 +63,8 @@ def _taken(call: Call, rows: Sequence[Host]) -> dict[str, tuple[int, int]]:
     query = (
         select(
             Vm.host_id,
-            func.sum(ServiceOffering.cpus * ServiceOffering.cpu_speed),
-            func.sum(ServiceOffering.memory),
+            func.sum(CPUS * SPEED),
+            func.sum(MEMORY),
         )
         .join(ServiceOffering, ServiceOffering.id == Vm.offering_id)
         .where(Vm.host_id.in_([row.id for row in rows]), Vm.removed.is_(None), Vm.state != VmState.stopped)
