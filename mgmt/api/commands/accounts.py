@@ -54,7 +54,7 @@ class ListAccounts(ListCommand, kw_only=True, frozen=True):
         )
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
-        """Accounts of a role; one without has the default role of its type. The accounts of projects are left out."""
+        """Accounts of a role; one without has the default role of its type. Never those of projects."""
         query = query.where(Account.type != AccountType.project)
         if self.roletype is not None:
             query = query.where(Account.type == read_type("roletype", self.roletype).account_type)
