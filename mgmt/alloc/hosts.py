@@ -88,10 +88,7 @@ def place(session: Session, demand: Demand) -> Host:
     room = _Room(settings, demand, goes_by_all=settings.planner == "firstfitleastconsumed")
     query = (
         room.hosts(select(Host))
-        .where(Host.state == "Up", Host.resource_state == "Enabled")
-        .where(Cluster.allocation == Allocation.enabled, Pod.allocation == Allocation.enabled)
-        .where(room.free_cpus >= demand.cpus, room.free_memory >= demand.memory)
-        .where(_may_use(demand), *(_has_tag(tag) for tag in demand.tags), *_must(demand.affinity))
+        .where(*_conditions(room, demand))
         .order_by(*_wishes(demand.affinity), *_order(settings.planner, room, demand), Host.created, Host.name)
     )
     host: Host | None = session.scalars(query.limit(1)).first()
@@ -100,6 +97,29 @@ def place(session: Session, demand: Demand) -> Host:
     zone = session.get_one(Zone, demand.zone_id)
     views, is_tied = _views(session, demand, _Room(settings, demand, goes_by_all=True)), bool(demand.host_id)
     raise NoCapacity(why_none(views, demand.cpus, demand.memory, zone.name, is_tied=is_tied))
+
+
+def candidates(session: Session, demand: Demand, *, beside: str) -> list[tuple[Host, bool]]:
+    """All hosts of the zone but one, and whether each would take the VM."""
+    room = _Room(_Settings(session, demand.zone_id), demand, goes_by_all=True)
+    fits = and_(*_conditions(room, demand))
+    query = room.hosts(select(Host, fits)).where(Host.id != beside).order_by(Host.created, Host.name)
+    return [(host, bool(is_fit)) for host, is_fit in session.execute(query)]
+
+
+def _conditions(room: "_Room", demand: Demand) -> list[ColumnElement[bool]]:
+    """What a host must be to take the VM."""
+    return [
+        Host.state == "Up",
+        Host.resource_state == "Enabled",
+        Cluster.allocation == Allocation.enabled,
+        Pod.allocation == Allocation.enabled,
+        room.free_cpus >= demand.cpus,
+        room.free_memory >= demand.memory,
+        _may_use(demand),
+        *(_has_tag(tag) for tag in demand.tags),
+        *_must(demand.affinity),
+    ]
 
 
 class _Settings:

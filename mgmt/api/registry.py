@@ -176,7 +176,7 @@ class Registered:
     @cached_property
     def changes(self) -> bool:
         """Whether it may change anything."""
-        return not self.name.startswith(("list", "get", "query"))
+        return not self.name.startswith(("list", "get", "query", "find"))
 
 
 class Registry:

@@ -27,7 +27,7 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[s
     with runtime.locks.hold("placement"), runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id)
         _check_pools(session, vm)
-        demand = _demand(session, vm, _tied_to(session, vm) or vm.host_id or host_id)
+        demand = demand_of(session, vm, tied_to(session, vm) or vm.host_id or host_id)
         if vm.host_id is not None:
             vm.host_id = None  # what it takes there is not in its own way
             session.flush()
@@ -64,7 +64,8 @@ def mark_volumes_ready(runtime: Runtime, vm_id: str) -> None:
             volume.state = VolumeState.ready
 
 
-def _demand(session: Session, vm: Vm, host_id: str | None) -> Demand:
+def demand_of(session: Session, vm: Vm, host_id: str | None = None) -> Demand:
+    """What a VM needs of a host; `host_id` is the only one that it may take."""
     offering = session.get_one(ServiceOffering, vm.offering_id)
     size = size_of(vm, offering)
     is_guest = vm.kind == VmKind.user
@@ -91,7 +92,7 @@ def _check_pools(session: Session, vm: Vm) -> None:
         raise Unavailable(f"volume {volume} of VM {vm.name} is in storage pool {pool}, which is in {state}")
 
 
-def _tied_to(session: Session, vm: Vm) -> str | None:
+def tied_to(session: Session, vm: Vm) -> str | None:
     """The host that has the VM's volumes."""
     query = (
         select(StoragePool.host_id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import func, select
 
 from mgmt.alloc.sizes import CPUS, MEMORY, SPEED
@@ -108,6 +109,30 @@ def _host(row: Host, zone: Zone, pod: Pod, cluster: Cluster, taken: tuple[int, i
 
 
 HOST = Entity(Host, HostResponse, "host", host_responses)
+
+
+class CandidateResponse(HostResponse, kw_only=True):
+    """A host that a VM might move to."""
+
+    hasenoughcapacity: bool
+    suitableformigration: bool
+    requiresStorageMotion: bool  # noqa: N815 (the wire's spelling)
+
+
+def candidate_responses(
+    call: Call, found: Sequence[tuple[Host, bool]], *, moves_disks: bool
+) -> list[CandidateResponse]:
+    """Hosts and whether each would take a VM, on the wire."""
+    answers = host_responses(call, [host for host, _is_fit in found])
+    return [
+        CandidateResponse(
+            **msgspec.structs.asdict(answer),
+            hasenoughcapacity=is_fit,
+            suitableformigration=is_fit,
+            requiresStorageMotion=moves_disks,
+        )
+        for answer, (_host_row, is_fit) in zip(answers, found, strict=True)
+    ]
 
 
 class StoragePoolResponse(Response):

@@ -312,3 +312,32 @@ def test_the_answer_of_a_vm_takes_a_fixed_number_of_statements(world: World) -> 
         deploy(world, networkids=network.id, group=f"g{number}", affinitygroupnames="a")
     assert statements() == before
     assert before <= 8
+
+
+def test_hosts_that_a_vm_might_move_to(world: World) -> None:
+    vm = world.vm(world.network())
+    zone = world.ids["zone"]
+    pod = tables.Pod(zone_id=zone, name="p", gateway="g", netmask="m", start_ip="10.0.0.1", end_ip="10.0.0.2")
+    world.add(pod)
+    cluster = tables.Cluster(zone_id=zone, pod_id=pod.id, name="c")
+    world.add(cluster)
+    sizes = {"here": 4096, "roomy": 4096, "small": 512}
+    ports = {"port": 1, "tunnel_port": 2, "relay_port": 3}
+    for name, memory in sizes.items():
+        world.add(
+            tables.Host(
+                zone_id=zone, pod_id=pod.id, cluster_id=cluster.id, name=name, address=name, cpus=4,
+                memory_mib=memory, state="Up", **ports,
+            )
+        )  # fmt: skip
+    with world.context.database.writing() as session:
+        here = session.scalars(select(tables.Host).where(tables.Host.name == "here")).one()
+        session.get_one(tables.Vm, vm.id).host_id = here.id
+    found = world.call("findHostsForMigration", "admin", virtualmachineid=vm.id)["host"]
+    suitable = {host["name"]: host["suitableformigration"] for host in found}
+    assert suitable == {"roomy": True, "small": False}
+    assert {host["requiresStorageMotion"] for host in found} == {False}
+    assert world.call("findHostsForMigration", "admin", virtualmachineid=vm.id, keyword="ROO")["count"] == 1
+    stopped = deploy(world, name="other")
+    with pytest.raises(ParameterError, match="only a Running one can be moved"):
+        world.call("findHostsForMigration", "admin", virtualmachineid=stopped)
