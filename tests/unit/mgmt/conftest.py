@@ -7,6 +7,7 @@ import pytest
 
 from mgmt.ops import names
 from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
+from tests.unit.mgmt.tenant import Tenant, make_tenant
 
 
 @pytest.fixture
@@ -22,3 +23,9 @@ def cloud(bare_cloud: SmallCloud) -> SmallCloud:
     """A cloud with its console proxy and storage VM."""
     bare_cloud.run(names.ENSURE_SYSTEM_VMS, zone_id=bare_cloud.zone_id)
     return bare_cloud
+
+
+@pytest.fixture
+def tenant(cloud: SmallCloud, tmp_path: Path) -> Tenant:
+    """An account in a domain of its own, in that cloud."""
+    return make_tenant(cloud, tmp_path)
