@@ -186,6 +186,14 @@ def _role(caller: Caller, session: Session, row: Any, use: bool) -> bool:
     )
 
 
+def _annotation(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    """Written by oneself; to be read also on what is one's own, unless it is for administrators."""
+    if caller.is_root or row.user_id == caller.user.id:
+        return True
+    hidden = row.admins_only and caller.type is AccountType.user
+    return use and not hidden and _owned(caller, session, row, use)
+
+
 def _member(caller: Caller, session: Session, row: Any, use: bool) -> bool:
     rule = session.get(tables.BalancerRule, row.rule_id)
     return rule is not None and _owned(caller, session, rule, use)
@@ -237,6 +245,7 @@ POLICIES: dict[type[Identified], Policy] = {
     tables.Role: _role,
     tables.RolePermission: _root,
     tables.BalancerMember: _member,
+    tables.Annotation: _annotation,
     tables.Project: _project,
     tables.ProjectMember: _of_project,
     tables.ProjectRole: _of_project,

@@ -4,7 +4,7 @@ Memory and storage in bytes, CPU in MHz; overprovisioning is counted into the to
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -152,8 +152,8 @@ def _taken(session: Session) -> dict[str, tuple[int, int, int]]:
     return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in session.execute(query)}
 
 
-def pool_capacities(session: Session) -> list[Capacity]:
-    """Space in use and space promised of each storage pool."""
+def pool_capacities(session: Session, only: Sequence[str] | None = None) -> list[Capacity]:
+    """Space in use and space promised of each storage pool, or of those with these ids."""
     at: Any = {Scope.pool: StoragePool.id.expression, Scope.zone: StoragePool.zone_id.expression}
     promised = (
         select(func.coalesce(func.sum(Volume.size), 0))
@@ -164,6 +164,8 @@ def pool_capacities(session: Session) -> list[Capacity]:
     query = select(StoragePool, promised, configured_column(STORAGE_OVERPROVISIONING, at)).where(
         StoragePool.removed.is_(None)
     )
+    if only is not None:
+        query = query.where(StoragePool.id.in_(only))
     found = []
     for pool, size, factor in session.execute(query):
         where: dict[str, Any] = {

@@ -218,3 +218,18 @@ def test_storage_goes_out_of_service_unless_disks_are_in_use(
     assert admin.get("updateStoragePool", id=pool, enabled=False)["storagepool"]["state"] == "Disabled"
     assert admin.get("updateStoragePool", id=pool, enabled=True)["storagepool"]["state"] == "Up"
     assert admin("deleteStoragePool", id=pool, forced=True).status == 536, "volumes are never given up"
+
+
+def test_figures_of_hosts_clusters_and_pools(api: Api, admin: Client, place: dict[str, str]) -> None:
+    host = add_host(admin, place)
+    add_pool(admin, place, host)
+    add_vm(api, host)
+    (listed,) = admin.get("listHostsMetrics", id=host["id"])["host"]
+    assert (listed["instances"], listed["memorytotalgb"]) == ("1 / 1", "64.00 GB")
+    assert listed["memoryallocatedgb"] == "0.12 GB"
+    (cluster,) = admin.get("listClustersMetrics", name="c")["cluster"]
+    assert (cluster["hosts"], cluster["memorytotal"]) == ("1 / 1", "63.50 GB")
+    (pool,) = admin.get("listStoragePoolsMetrics", hostid=host["id"])["storagepool"]
+    assert (pool["disksizeallocatedgb"], pool["disksizeused"]) == ("0.00 GB", 0)
+    (zone,) = admin.get("listZonesMetrics")["zone"]
+    assert (zone["clusters"], zone["memorytotal"]) == ("1 / 1", "63.50 GB")
