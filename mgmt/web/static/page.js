@@ -169,7 +169,7 @@ async function refreshSystem() {
 
 async function refresh() {
   clearTimeout(timer);
-  if (!session) return;
+  if (!session || session.code) return;
   try {
     await refreshMachines();
     await refreshSystem();
@@ -183,9 +183,24 @@ async function refresh() {
 
 function show() {
   element("login").hidden = Boolean(session);
-  element("cloud").hidden = !session;
+  element("code").hidden = !session?.code;
+  element("cloud").hidden = !session || Boolean(session.code);
   element("logout").hidden = !session;
   element("who").textContent = session ? `${session.username} in account ${session.account}` : "";
+}
+
+function keep(changed) {
+  session = changed;
+  sessionStorage.setItem(STORE, JSON.stringify(session));
+}
+
+// Whoever must have a second factor and has none gets a secret first; it is shown until the first right code.
+async function askForCode() {
+  element("secret").hidden = session.code !== "new";
+  if (session.code === "new") {
+    const { setup2fa } = await call("setupUserTwoFactorAuthentication");
+    element("secret").querySelector("code").textContent = setup2fa.secretcode;
+  }
 }
 
 function leave() {
@@ -204,9 +219,24 @@ element("login").addEventListener("submit", (event) => {
   attempt(async () => {
     session = null;
     const { username, password, domain } = Object.fromEntries(new FormData(form));
-    const { sessionkey, account, type } = await call("login", { username, password, domain });
-    session = { sessionkey, account, type, username };
-    sessionStorage.setItem(STORE, JSON.stringify(session));
+    const login = await call("login", { username, password, domain });
+    const { sessionkey, account, type } = login;
+    const code = login.is2faenabled !== "true" ? null : login.providerfor2fa ? "known" : "new";
+    keep({ sessionkey, account, type, username, code });
+    form.reset();
+    show();
+    if (code) await askForCode();
+    refresh();
+  }, form.querySelector("button"));
+});
+
+element("code").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const form = event.target;
+  attempt(async () => {
+    await call("validateUserTwoFactorAuthenticationCode", { codefor2fa: new FormData(form).get("code") });
+    keep({ ...session, code: null });
+    element("secret").querySelector("code").textContent = "";
     form.reset();
     show();
     refresh();
@@ -219,4 +249,5 @@ element("logout").addEventListener("click", () => attempt(async () => {
 }, element("logout")));
 
 show();
+if (session?.code) attempt(askForCode);
 refresh();

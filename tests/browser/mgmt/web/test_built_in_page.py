@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
+import pyotp
 import pytest
 from cs import CloudStack
 from playwright.sync_api import Browser, Page, expect
@@ -51,8 +53,8 @@ def page(chromium: Browser, server: ManagementServer) -> Iterator[Page]:
     assert not [text for text in refused if "Content Security" in text]
 
 
-def log_in(page: Page, password: str) -> None:
-    page.get_by_label("User name").fill("admin")
+def log_in(page: Page, password: str, name: str = "admin") -> None:
+    page.get_by_label("User name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
 
@@ -61,6 +63,33 @@ def test_a_wrong_password_is_told(page: Page) -> None:
     log_in(page, "wrong")
     expect(page.get_by_role("alert")).to_contain_text("provide valid credentials")
     expect(page.get_by_role("heading", name="Virtual machines")).to_be_hidden()
+
+
+def test_a_second_factor_is_set_up_and_asked_for(page: Page, server: ManagementServer) -> None:
+    person = {"firstname": "Ann", "lastname": "Onym", "email": "ann@example.org", "password": "anns own pw"}
+    account = server.client().createAccount(username="ann", accounttype=0, **person)["account"]
+    server.client().updateUser(id=account["user"][0]["id"], mandate2fa=True)
+    log_in(page, "anns own pw", "ann")
+    expect(page.locator("#secret")).to_be_visible()
+    expect(page.locator("#secret code")).to_have_text(re.compile("^[A-Z2-7]{32}$"))
+    codes = pyotp.TOTP(page.locator("#secret code").inner_text())
+    page.get_by_label("Code").fill("no code")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("alert")).to_contain_text("The code is wrong")
+    machines = page.get_by_role("heading", name="Virtual machines")
+    expect(machines).to_be_hidden()
+    page.get_by_label("Code").fill(codes.now())
+    page.get_by_role("button", name="Continue").click()
+    expect(machines).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+
+    log_in(page, "anns own pw", "ann")
+    expect(page.get_by_label("Code")).to_be_visible()
+    expect(page.locator("#secret")).to_be_hidden()
+    page.reload()
+    page.get_by_label("Code").fill(codes.at(datetime.now(), counter_offset=1))
+    page.get_by_role("button", name="Continue").click()
+    expect(machines).to_be_visible()
 
 
 def test_vms_jobs_and_console(page: Page, server: ManagementServer) -> None:
