@@ -15,13 +15,14 @@ from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
+from mgmt.api.responses.templates import TEMPLATE
 from mgmt.api.responses.user_data import USER_DATA
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
 from mgmt.api.user_vms import must_be, user_vm
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmState
-from mgmt.ops.user_data import UserDataChoice, give_user_data
-from mgmt.store.tables import UserData, Vm
+from mgmt.ops.user_data import Policy, UserDataChoice, give_user_data, joined
+from mgmt.store.tables import Template, UserData, Vm
 
 #: What cloud-init's templates can name (`ds.meta_data.<name>`), and no path in the metadata.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -71,7 +72,7 @@ class RegisterUserData(SyncCommand, kw_only=True, frozen=True):
 
 
 class DeleteUserData(SyncCommand, kw_only=True, frozen=True):
-    """Deletes registered user data that no VM uses."""
+    """Deletes registered user data that no VM and no template uses."""
 
     spec = Spec(access=EVERYONE, event="DELETE.USER.DATA")
 
@@ -88,6 +89,9 @@ class DeleteUserData(SyncCommand, kw_only=True, frozen=True):
         )
         if vm := call.session.scalar(using.limit(1)):
             raise InUse(f"User data {row.name} is used by VM {vm}; give it other user data first")
+        linked = select(Template.name).where(Template.user_data_id == row.id, Template.removed.is_(None))
+        if template := call.session.scalar(linked.limit(1)):
+            raise InUse(f"User data {row.name} is linked to template {template}; unlink it first")
         row.removed = call.now()
         return DONE
 
@@ -112,6 +116,65 @@ class ResetUserDataForVirtualMachine(SyncCommand, kw_only=True, frozen=True):
         choice = chosen_user_data(call, vm.account_id, self.userdata, self.userdataid, self.userdatadetails)
         give_user_data(call.session, vm, choice)
         return vm
+
+
+class LinkUserDataToTemplate(SyncCommand, kw_only=True, frozen=True):
+    """Says which user data the VMs of a template get, or with no userdataid that they get none."""
+
+    spec = Spec(answer=TEMPLATE, access=EVERYONE, event="TEMPLATE.UPDATE")
+
+    templateid: Annotated[str | None, Ref(Template)] = None
+    isoid: Annotated[str | None, Ref(Template), "the ID of the ISO, instead of templateid"] = None
+    userdataid: Annotated[str | None, Ref(UserData), "registered user data"] = None
+    userdatapolicy: Annotated[str, f"what if a VM brings its own: {', '.join(Policy)}"] = Policy.allow
+
+    def run(self, call: Call) -> Template:
+        """Link it; VMs that exist keep what they have."""
+        wanted = self.templateid or self.isoid
+        if wanted is None or (self.templateid and self.isoid):
+            raise ParameterError("Send either templateid or isoid")
+        policy = self.userdatapolicy.upper()
+        if policy not in set(Policy):
+            raise wrong_value("userdatapolicy", self.userdatapolicy, f"one of {', '.join(Policy)}")
+        template, user_data = call.row(Template, wanted), call.row_or_none(UserData, self.userdataid)
+        if user_data is not None and user_data.account_id != template.account_id:
+            raise ParameterError(f"User data {user_data.name} belongs to another account than the template")
+        template.user_data_id = user_data.id if user_data else None
+        template.user_data_policy = policy if user_data else None
+        return template
+
+
+def deployed_user_data(
+    call: Call,
+    account_id: str,
+    template: Template,
+    text: str | None,
+    user_data_id: str | None,
+    values: Mapping[str, str] | None,
+) -> UserDataChoice:
+    """What a new VM gets: its own user data, its template's, or both. Raises `ParameterError`."""
+    linked = call.session.get(UserData, template.user_data_id) if template.user_data_id else None
+    if linked is None or linked.removed is not None:
+        return chosen_user_data(call, account_id, text, user_data_id, values)
+    given = dict(values or {})
+    inherited = {name: given.pop(name) for name in linked.parameters if name in given}
+    own = chosen_user_data(call, account_id, text, user_data_id, given)
+    if not own.data:
+        return UserDataChoice(linked.data, linked.id, inherited)
+    if template.user_data_policy == Policy.deny:
+        raise ParameterError(
+            f"Template {template.name} brings its own user data, which VMs may not override:"
+            " leave userdata and userdataid away"
+        )
+    if template.user_data_policy == Policy.append:
+        both = joined(linked.data, own.data)
+        if len(both) > LONGEST_USER_DATA:
+            raise ParameterError(
+                f"The user data and that of template {template.name} have {len(both)} characters together,"
+                f" at most {LONGEST_USER_DATA} are allowed"
+            )
+        return UserDataChoice(both, own.registered_id, {**inherited, **own.values})
+    return own
 
 
 def chosen_user_data(

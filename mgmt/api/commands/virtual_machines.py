@@ -12,7 +12,7 @@ from mgmt.api.addresses import read_address
 from mgmt.api.call import Call
 from mgmt.api.commands.affinity_groups import wanted_groups
 from mgmt.api.commands.ssh_keys import find_key
-from mgmt.api.commands.user_data import chosen_user_data
+from mgmt.api.commands.user_data import deployed_user_data
 from mgmt.api.encoded import LONGEST_USER_DATA
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
@@ -148,13 +148,16 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         self._check(call, zone, offering)
         keys = self._keys(call)
         account_id = call.owner.account.id
-        user_data = chosen_user_data(call, account_id, self.userdata, self.userdataid, self.userdatadetails)
+        template = call.row(Template, self.templateid)
+        user_data = deployed_user_data(
+            call, account_id, template, self.userdata, self.userdataid, self.userdatadetails
+        )
         request = VmRequest(
             account_id=account_id,
             domain_id=call.owner.domain.id,
             zone_id=zone.id,
             offering=offering,
-            template=call.row(Template, self.templateid),
+            template=template,
             networks=self._networks(call),
             name=self.name or "",
             display_name=self.displayname or "",

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy import select
+
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import Owners, TagResponse, plain_tags_of, rows_by_id, wire_time
 from mgmt.model.states import TemplateState
-from mgmt.store.tables import Template, Zone
+from mgmt.store.tables import Template, UserData, Zone
 
 READY = "Download Complete"
 
@@ -47,6 +49,10 @@ class TemplateResponse(Response, kw_only=True):
     requireshvm: bool
     directdownload: bool
     isdynamicallyscalable: bool
+    userdataid: str | None = None
+    userdataname: str | None = None
+    userdatapolicy: str | None = None
+    userdataparams: str | None = None
     url: str | None = None
     tags: list[TagResponse]
 
@@ -56,6 +62,7 @@ def build_templates(call: Call, rows: Sequence[Template]) -> list[TemplateRespon
     owners = Owners(call, rows)
     zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
     tags = plain_tags_of(call, "Template", rows)
+    linked = _linked(call, rows)
     return [
         TemplateResponse(
             id=row.id,
@@ -87,10 +94,30 @@ def build_templates(call: Call, rows: Sequence[Template]) -> list[TemplateRespon
             isdynamicallyscalable=False,
             url=row.url if call.caller.covers(call.session, row.account_id, row.domain_id) else None,
             tags=tags.get(row.id, []),
+            **linked.get(row.id, {}),
             **owners.names(row),
         )
         for row in rows
     ]
+
+
+def _linked(call: Call, rows: Sequence[Template]) -> dict[str, dict[str, str | None]]:
+    """What answers show of the user data that templates are linked to; not the data, which may be long."""
+    wanted = {row.user_data_id for row in rows if row.user_data_id}
+    if not wanted:
+        return {}
+    query = select(UserData.id, UserData.name, UserData.parameters).where(UserData.id.in_(wanted))
+    found = {user_data_id: (name, params) for user_data_id, name, params in call.session.execute(query)}
+    return {
+        row.id: {
+            "userdataid": row.user_data_id,
+            "userdataname": found[row.user_data_id][0],
+            "userdataparams": ",".join(found[row.user_data_id][1]) or None,
+            "userdatapolicy": row.user_data_policy,
+        }
+        for row in rows
+        if row.user_data_id in found
+    }
 
 
 def _status(row: Template) -> str:

@@ -13,7 +13,8 @@ class Template(Owned, Base, kw_only=True):
     """A template or ISO (`kind`), kept by the zone's storage VM.
 
     `checksum` is `<algorithm>:<hex>` as the owner declared it, `sha256` what the storage VM found; `reason`
-    says why a download failed; `source_id` is the volume or snapshot it was made from.
+    says why a download failed; `source_id` is the volume or snapshot it was made from. VMs get the user data
+    `user_data_id`, unless `user_data_policy` (CloudStack's words) lets them bring their own.
     """
 
     __tablename__ = "template"
@@ -39,6 +40,8 @@ class Template(Owned, Base, kw_only=True):
     kind: Mapped[str] = mapped_column(String(8), default="template", index=True)
     bootable: Mapped[bool] = mapped_column(default=True)
     source_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    user_data_id: Mapped[str | None] = mapped_column(ForeignKey("user_data.id"), default=None)
+    user_data_policy: Mapped[str | None] = mapped_column(String(16), default=None)
     details: Mapped[dict[str, str]] = mapped_column(default_factory=dict)
 
 

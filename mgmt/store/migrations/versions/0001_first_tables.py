@@ -591,50 +591,6 @@ def upgrade() -> None:
         )
 
     op.create_table(
-        "template",
-        sa.Column("zone_id", sa.String(length=36), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("display_text", sa.String(), nullable=False),
-        sa.Column("url", sa.String(), nullable=False),
-        sa.Column("format", sa.String(), nullable=False),
-        sa.Column("hypervisor", sa.String(), nullable=False),
-        sa.Column("os_type", sa.String(), nullable=False),
-        sa.Column("checksum", sa.String(), nullable=False),
-        sa.Column("is_public", sa.Boolean(), nullable=False),
-        sa.Column("is_featured", sa.Boolean(), nullable=False),
-        sa.Column("is_extractable", sa.Boolean(), nullable=False),
-        sa.Column("password_enabled", sa.Boolean(), nullable=False),
-        sa.Column("is_builtin", sa.Boolean(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False),
-        sa.Column("percent", sa.Integer(), nullable=False),
-        sa.Column("size", sa.BigInteger(), nullable=False),
-        sa.Column("virtual_size", sa.BigInteger(), nullable=False),
-        sa.Column("sha256", sa.String(), nullable=False),
-        sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(length=8), nullable=False),
-        sa.Column("bootable", sa.Boolean(), nullable=False),
-        sa.Column("source_id", sa.String(length=36), nullable=True),
-        sa.Column("details", sa.JSON(), nullable=False),
-        sa.Column("account_id", sa.String(length=36), nullable=False),
-        sa.Column("domain_id", sa.String(length=36), nullable=False),
-        sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("removed", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_template_account_id")),
-        sa.ForeignKeyConstraint(["domain_id"], ["domain.id"], name=op.f("fk_template_domain_id")),
-        sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_template_zone_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_template")),
-    )
-    with op.batch_alter_table("template", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_template_account_id"), ["account_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_template_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_template_kind"), ["kind"], unique=False)
-        batch_op.create_index(batch_op.f("ix_template_name"), ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_template_removed"), ["removed"], unique=False)
-        batch_op.create_index(batch_op.f("ix_template_state"), ["state"], unique=False)
-        batch_op.create_index(batch_op.f("ix_template_zone_id"), ["zone_id"], unique=False)
-
-    op.create_table(
         "traffic_type",
         sa.Column("physical_network_id", sa.String(length=36), nullable=False),
         sa.Column("type", sa.String(), nullable=False),
@@ -962,19 +918,51 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_project_role_removed"), ["removed"], unique=False)
 
     op.create_table(
-        "template_permission",
-        sa.Column("template_id", sa.String(length=36), nullable=False),
+        "template",
+        sa.Column("zone_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("display_text", sa.String(), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("format", sa.String(), nullable=False),
+        sa.Column("hypervisor", sa.String(), nullable=False),
+        sa.Column("os_type", sa.String(), nullable=False),
+        sa.Column("checksum", sa.String(), nullable=False),
+        sa.Column("is_public", sa.Boolean(), nullable=False),
+        sa.Column("is_featured", sa.Boolean(), nullable=False),
+        sa.Column("is_extractable", sa.Boolean(), nullable=False),
+        sa.Column("password_enabled", sa.Boolean(), nullable=False),
+        sa.Column("is_builtin", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("percent", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("virtual_size", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(length=8), nullable=False),
+        sa.Column("bootable", sa.Boolean(), nullable=False),
+        sa.Column("source_id", sa.String(length=36), nullable=True),
+        sa.Column("user_data_id", sa.String(length=36), nullable=True),
+        sa.Column("user_data_policy", sa.String(length=16), nullable=True),
+        sa.Column("details", sa.JSON(), nullable=False),
         sa.Column("account_id", sa.String(length=36), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_id"], ["account.id"], name=op.f("fk_template_permission_account_id")
-        ),
-        sa.ForeignKeyConstraint(
-            ["template_id"], ["template.id"], name=op.f("fk_template_permission_template_id")
-        ),
-        sa.PrimaryKeyConstraint("template_id", "account_id", name=op.f("pk_template_permission")),
+        sa.Column("domain_id", sa.String(length=36), nullable=False),
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("removed", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_template_account_id")),
+        sa.ForeignKeyConstraint(["domain_id"], ["domain.id"], name=op.f("fk_template_domain_id")),
+        sa.ForeignKeyConstraint(["user_data_id"], ["user_data.id"], name=op.f("fk_template_user_data_id")),
+        sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_template_zone_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_template")),
     )
-    with op.batch_alter_table("template_permission", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_template_permission_account_id"), ["account_id"], unique=False)
+    with op.batch_alter_table("template", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_template_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_template_domain_id"), ["domain_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_template_kind"), ["kind"], unique=False)
+        batch_op.create_index(batch_op.f("ix_template_name"), ["name"], unique=False)
+        batch_op.create_index(batch_op.f("ix_template_removed"), ["removed"], unique=False)
+        batch_op.create_index(batch_op.f("ix_template_state"), ["state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_template_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
         "project_invitation",
@@ -1096,6 +1084,21 @@ def upgrade() -> None:
     with op.batch_alter_table("storage_pool", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_storage_pool_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_storage_pool_zone_id"), ["zone_id"], unique=False)
+
+    op.create_table(
+        "template_permission",
+        sa.Column("template_id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.id"], name=op.f("fk_template_permission_account_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["template_id"], ["template.id"], name=op.f("fk_template_permission_template_id")
+        ),
+        sa.PrimaryKeyConstraint("template_id", "account_id", name=op.f("pk_template_permission")),
+    )
+    with op.batch_alter_table("template_permission", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_template_permission_account_id"), ["account_id"], unique=False)
 
     op.create_table(
         "vm",
@@ -1728,6 +1731,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_vm_account_id"))
 
     op.drop_table("vm")
+    with op.batch_alter_table("template_permission", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_template_permission_account_id"))
+
+    op.drop_table("template_permission")
     with op.batch_alter_table("storage_pool", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_storage_pool_zone_id"))
         batch_op.drop_index(batch_op.f("ix_storage_pool_removed"))
@@ -1758,10 +1765,16 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_project_invitation_account_id"))
 
     op.drop_table("project_invitation")
-    with op.batch_alter_table("template_permission", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_template_permission_account_id"))
+    with op.batch_alter_table("template", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_template_zone_id"))
+        batch_op.drop_index(batch_op.f("ix_template_state"))
+        batch_op.drop_index(batch_op.f("ix_template_removed"))
+        batch_op.drop_index(batch_op.f("ix_template_name"))
+        batch_op.drop_index(batch_op.f("ix_template_kind"))
+        batch_op.drop_index(batch_op.f("ix_template_domain_id"))
+        batch_op.drop_index(batch_op.f("ix_template_account_id"))
 
-    op.drop_table("template_permission")
+    op.drop_table("template")
     with op.batch_alter_table("project_role", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_project_role_removed"))
         batch_op.drop_index(
@@ -1862,16 +1875,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_traffic_type_physical_network_id"))
 
     op.drop_table("traffic_type")
-    with op.batch_alter_table("template", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_template_zone_id"))
-        batch_op.drop_index(batch_op.f("ix_template_state"))
-        batch_op.drop_index(batch_op.f("ix_template_removed"))
-        batch_op.drop_index(batch_op.f("ix_template_name"))
-        batch_op.drop_index(batch_op.f("ix_template_kind"))
-        batch_op.drop_index(batch_op.f("ix_template_domain_id"))
-        batch_op.drop_index(batch_op.f("ix_template_account_id"))
-
-    op.drop_table("template")
     with op.batch_alter_table("tag", schema=None) as batch_op:
         batch_op.drop_index(
             batch_op.f("ix_tag_resource_type_resource_id_key"),

@@ -1,6 +1,7 @@
 """Affinity groups, instance groups and user data by their commands."""
 
 import base64
+from email import message_from_bytes
 from typing import Any
 
 import pytest
@@ -171,3 +172,87 @@ def test_deploy_refuses_what_does_not_fit(world: World, parameters: dict[str, st
     with pytest.raises(CloudError, match=words):
         deploy(world, **{name: known.get(value, value) for name, value in parameters.items()})
     assert world.call("listVirtualMachines") == {}
+
+
+OWN = base64.b64encode(b"#!/bin/sh\necho own\n").decode()
+
+
+def linked(world: World, policy: str, caller: str = "admin") -> str:
+    """User data that the VMs of the world's template get."""
+    made = world.call("registerUserData", caller, name=policy, userdata=SCRIPT, params="site")["userdata"][
+        "id"
+    ]
+    sent = {"templateid": world.ids["template"], "userdataid": made, "userdatapolicy": policy}
+    world.call("linkUserDataToTemplate", caller, **sent)
+    return str(made)
+
+
+def given_user_data(world: World, vm: str) -> bytes:
+    answer = world.call("getVirtualMachineUserData", virtualmachineid=vm)["virtualmachineuserdata"]
+    return base64.b64decode(answer["userdata"])
+
+
+def test_a_template_brings_its_user_data(world: World) -> None:
+    made = linked(world, "ALLOWOVERRIDE")
+    vm = deploy(world, **{"userdatadetails[0].site": "north"})
+    assert given_user_data(world, vm) == base64.b64decode(SCRIPT)
+    assert world.get(tables.Vm, vm).user_data_values == {"site": "north"}
+    assert given_user_data(world, deploy(world, userdata=OWN)) == base64.b64decode(OWN)
+    (template,) = world.call("listTemplates", "admin", templatefilter="self")["template"]
+    shown = (template["userdataid"], template["userdataname"], template["userdatapolicy"])
+    assert shown == (made, "ALLOWOVERRIDE", "ALLOWOVERRIDE")
+    assert template["userdataparams"] == "site"
+    with world.context.database.writing() as session:
+        session.get_one(tables.Vm, vm).state = "Destroyed"
+    with pytest.raises(InUse, match="is linked to template t; unlink it first"):
+        world.call("deleteUserData", "admin", id=made)
+    world.call("linkUserDataToTemplate", "admin", templateid=world.ids["template"])
+    world.call("deleteUserData", "admin", id=made)
+    assert "userdata" not in world.call(
+        "getVirtualMachineUserData", virtualmachineid=deploy(world)
+    )["virtualmachineuserdata"]  # fmt: skip
+
+
+def test_a_template_may_forbid_other_user_data(world: World) -> None:
+    linked(world, "denyoverride".upper())
+    with pytest.raises(ParameterError, match="which VMs may not override"):
+        deploy(world, userdata=OWN)
+    assert given_user_data(world, deploy(world)) == base64.b64decode(SCRIPT)
+
+
+@pytest.mark.parametrize(
+    ("own", "types"),
+    [
+        (b"#!/bin/sh\n", ["text/x-shellscript"]),
+        (b"\x1f\x8b\x08rest", ["application/gzip"]),
+        (b"anything", ["text/plain"]),
+        (
+            b"Content-Type: multipart/mixed; boundary=x\n\n"
+            b"--x\nContent-Type: text/cloud-config\n\na: b\n--x--\n",
+            ["text/cloud-config"],
+        ),
+    ],
+)
+def test_a_template_may_add_its_user_data(world: World, own: bytes, types: list[str]) -> None:
+    linked(world, "APPEND")
+    vm = deploy(world, userdata=base64.b64encode(own).decode())
+    message = message_from_bytes(given_user_data(world, vm))
+    parts = [part for part in message.walk() if not part.is_multipart()]
+    assert [part.get_content_type() for part in parts] == ["text/cloud-config", *types]
+    assert parts[0].get_payload(decode=True) == base64.b64decode(SCRIPT)
+    if not own.startswith(b"Content-Type"):
+        assert parts[1].get_payload(decode=True) == own
+
+
+def test_links_that_cannot_be(world: World) -> None:
+    bobs = world.call("registerUserData", "bob", name="b", userdata=SCRIPT)["userdata"]["id"]
+    template = world.ids["template"]
+    for parameters, words in (
+        ({}, "either templateid or isoid"),
+        ({"templateid": template, "userdatapolicy": "maybe"}, "one of ALLOWOVERRIDE"),
+        ({"templateid": template, "userdataid": bobs}, "belongs to another account than the template"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            world.call("linkUserDataToTemplate", "admin", **parameters)
+    with pytest.raises(PermissionDenied):
+        world.call("linkUserDataToTemplate", "bob", templateid=template, userdataid=bobs)
