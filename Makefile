@@ -4,7 +4,7 @@ PILEUS := .venv/bin/pileus
 # Tests wait more than they compute: more processes than processors (tests/rings.py).
 PYTEST := $(PYTHON) -m pytest -n 6 --no-loadscope-reorder
 
-.PHONY: help setup up down clean status test unit bench lint
+.PHONY: help setup up down clean status test test-long unit bench lint
 
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -32,6 +32,10 @@ test:  ## every test ring this machine can run
 unit:  ## the quick rings: no root, no VMs
 	@scripts/setup test
 	@$(PYTEST) -m "unit or contract"
+
+test-long:  ## the long sweeps: every crash point of every job
+	@scripts/setup test
+	@PILEUS_TEST_LONG=1 $(PYTEST) tests/unit/mgmt/doctor
 
 bench:  ## measure, each number beside a baseline of the same run
 	@scripts/setup test

@@ -60,6 +60,13 @@ class HostAgent(CertifiedCalls):
         with self._client() as client:
             self._wire(client).request("PUT", "/v1/state", body=state, seconds=_STATE_SECONDS)
 
+    def state(self) -> HostState | None:
+        """The last document of its networks; None before the first."""
+        try:
+            return self._ask("GET", "/v1/state", HostState)
+        except AgentNotFound:
+            return None
+
     def put_domain(self, domain: Domain, *, force: bool = False) -> DomainStatus:
         """Make a VM what the document says; long work answers `preparing` and goes on."""
         query = {"wait": str(WAIT_SECONDS), "force": "true" if force else "false"}
@@ -105,6 +112,10 @@ class HostAgent(CertifiedCalls):
         """Remove a volume; gone already is fine."""
         with self._client() as client:
             self._wire(client).request("DELETE", f"/v1/volumes/{volume_id}", seconds=60.0)
+
+    def all_volumes(self) -> list[HostVolume]:
+        """All volumes, by one call."""
+        return self._ask("GET", "/v1/volumes", list[HostVolume])
 
     def relay_certificate(self) -> Shown:
         """See HostCertificates."""

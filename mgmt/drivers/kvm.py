@@ -20,6 +20,10 @@ class KvmDriver:
         """See Driver."""
         self._agent(host).put_state(state)
 
+    def state(self, host: HostEndpoint) -> HostState | None:
+        """See Driver."""
+        return self._agent(host).state()
+
     def put_domain(self, host: HostEndpoint, domain: Domain, *, force: bool = False) -> DomainStatus:
         """See Driver."""
         return self._agent(host).put_domain(domain, force=force)
@@ -43,6 +47,10 @@ class KvmDriver:
     def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
         """See Driver."""
         self._agent(host).delete_volume(volume_id)
+
+    def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
+        """See Driver."""
+        return self._agent(host).all_volumes()
 
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
         """See Driver."""

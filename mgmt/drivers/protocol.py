@@ -16,6 +16,9 @@ class Driver(Protocol):
     def put_state(self, host: HostEndpoint, state: HostState) -> None:
         """Make the host's networks what the document says."""
 
+    def state(self, host: HostEndpoint) -> HostState | None:
+        """The document that the host's networks were last made from; None before the first."""
+
     def put_domain(self, host: HostEndpoint, domain: Domain, *, force: bool = False) -> DomainStatus:
         """Make a VM what the document says; `preparing` while that takes long. `force` pulls the plug."""
 
@@ -33,6 +36,9 @@ class Driver(Protocol):
 
     def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
         """Remove a volume that no VM has; gone already is fine."""
+
+    def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
+        """All volumes that the host has, attached or not."""
 
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
         """The agent in a system VM of this host."""

@@ -100,6 +100,11 @@ class Simulator:
                 raise AgentConflict(f"host {host.name}", f"generation {state.generation} is stale")
             found.state = state
 
+    def state(self, host: HostEndpoint) -> HostState | None:
+        """See Driver."""
+        self.faults.meet("state")
+        return self.host(host).state
+
     def put_domain(self, host: HostEndpoint, domain: Domain, *, force: bool = False) -> DomainStatus:
         """See Driver. Refuses NICs on bridges that the host's state does not have."""
         self.faults.meet("put_domain")
@@ -161,6 +166,11 @@ class Simulator:
                 raise AgentConflict(f"host {host.name}", f"volume {volume_id} is attached to VM {owner}")
             found.volumes.pop(volume_id, None)
             found.kept.discard(volume_id)
+
+    def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
+        """See Driver."""
+        self.faults.meet("all_volumes")
+        return sorted(self.host(host).volumes.values(), key=lambda volume: volume.id)
 
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
         """See Driver. As with a real one, whether anybody is there shows with the first question."""

@@ -1,15 +1,20 @@
 """The networks of hosts: compiled from where VMs are, pushed before a VM starts there."""
 
+import logging
 from collections import defaultdict
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mgmt.agents.errors import AgentError
 from mgmt.desired.host import PlacedNetwork, compile_host
+from mgmt.model.errors import CloudError
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Host, Network, Nic, Vm
 from systemvm.spec.host import HostState
+
+log = logging.getLogger(__name__)
 
 
 def push_host(runtime: Runtime, host_id: str) -> None:
@@ -21,6 +26,21 @@ def push_host(runtime: Runtime, host_id: str) -> None:
             document = _compile(session, host, runtime.authority.ticket_public_key)
             driver, endpoint = driver_of(runtime, host), host_endpoint(host)
         driver.put_state(endpoint, document)
+
+
+def tidy_host(runtime: Runtime, host_id: str | None) -> None:
+    """Take networks from a host that a VM has left. One that does not answer is tidied by the next push."""
+    if host_id is None:
+        return
+    try:
+        push_host(runtime, host_id)
+    except (AgentError, CloudError) as error:
+        log.warning("host %s keeps networks that it no longer needs, because %s", host_id, error)
+
+
+def networks_of_host(session: Session, host_id: str) -> set[str]:
+    """Ids of the networks that a host should have: those of the VMs on it."""
+    return {network_id for host, network_id in _placements(session) if host == host_id}
 
 
 def push_hosts_of(runtime: Runtime, network_id: str) -> None:

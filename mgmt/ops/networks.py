@@ -40,10 +40,11 @@ def ensure_network(runtime: Runtime, saga: Saga, network_id: str) -> None:
     with runtime.locks.hold(f"network:{network_id}"), saga.nested() as inner:
         if inner.step("look at the network", lambda: _is_working(runtime, network_id)):
             return
+        is_new: bool = inner.step("look whether it is new", lambda: _is_new(runtime, network_id))
         inner.step(
             "reserve a network id",
             lambda: _reserve(runtime, network_id),
-            undo=lambda is_new: _unreserve(runtime, network_id) if is_new else None,
+            undo=lambda _: _unreserve(runtime, network_id) if is_new else None,
         )
         router_id, name = inner.step(
             "create the router",
@@ -67,7 +68,8 @@ def restart(runtime: Runtime, saga: Saga, network_id: str, *, cleanup: bool) -> 
 def delete(runtime: Runtime, saga: Saga, network_id: str) -> None:
     """Steps that remove a network: router, rules, addresses, the network itself."""
     with runtime.locks.hold(f"network:{network_id}"):
-        hosts = saga.step("remove the router", lambda: _remove_router(runtime, network_id))
+        hosts = saga.step("look where the router is", lambda: _router_hosts(runtime, network_id))
+        saga.step("remove the router", lambda: _remove_router(runtime, network_id))
         saga.step("release addresses and rules", lambda: _release_all(runtime, network_id))
         for host_id in hosts:
             saga.step("remove the network from its host", lambda host_id=host_id: push_host(runtime, host_id))  # type: ignore[misc]
@@ -81,8 +83,13 @@ def _is_working(runtime: Runtime, network_id: str) -> bool:
         return network.state == NetworkState.implemented and is_up
 
 
-def _reserve(runtime: Runtime, network_id: str) -> bool:
-    """Network id and source NAT address; whether they are new."""
+def _is_new(runtime: Runtime, network_id: str) -> bool:
+    with runtime.database.reading() as session:
+        return session.get_one(Network, network_id).vni is None
+
+
+def _reserve(runtime: Runtime, network_id: str) -> None:
+    """Network id and source NAT address, unless it has them."""
     with runtime.database.writing() as session:
         network = session.get_one(Network, network_id)
         query = select(PublicAddress.id).where(
@@ -90,17 +97,18 @@ def _reserve(runtime: Runtime, network_id: str) -> bool:
         )
         if session.scalar(query) is None:
             claim(session, network=network, is_source_nat=True)
-        is_new = network.vni is None
         if network.vni is None:
             network.vni = new_vni(session, network.zone_id)
         if network.state != NetworkState.implemented:
             network.state = NetworkState.implementing
-        return is_new
 
 
 def _unreserve(runtime: Runtime, network_id: str) -> None:
+    """Give back what was reserved, unless another job implemented the network meanwhile."""
     with runtime.database.writing() as session:
         network = session.get_one(Network, network_id)
+        if network.state == NetworkState.implemented:
+            return
         network.vni, network.state = None, NetworkState.allocated
         held = select(PublicAddress).where(PublicAddress.network_id == network_id)
         for address in session.scalars(held.where(PublicAddress.is_source_nat.is_(True))):
@@ -128,14 +136,18 @@ def _push(runtime: Runtime, network_id: str) -> None:
     push_machine(runtime, router.id)
 
 
-def _remove_router(runtime: Runtime, network_id: str) -> list[str]:
-    """Remove the router; the hosts it was on."""
+def _router_hosts(runtime: Runtime, network_id: str) -> list[str]:
     with runtime.database.reading() as session:
         router = find_router(session, network_id)
-    if router is None:
-        return []
-    remove_machine(runtime, router.id)
-    return [host_id for host_id in (router.host_id,) if host_id]
+        host_id = (router.host_id or router.last_host_id) if router else None
+        return [host_id] if host_id else []
+
+
+def _remove_router(runtime: Runtime, network_id: str) -> None:
+    with runtime.database.reading() as session:
+        router = find_router(session, network_id)
+    if router is not None:
+        remove_machine(runtime, router.id)
 
 
 def _release_all(runtime: Runtime, network_id: str) -> None:

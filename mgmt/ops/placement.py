@@ -13,6 +13,7 @@ from mgmt.alloc.pools import place_volume
 from mgmt.alloc.sizes import size_of
 from mgmt.model.errors import Unavailable
 from mgmt.model.states import VmKind, VmState, VolumeState
+from mgmt.ops.host_networks import tidy_host
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Nic, ServiceOffering, StoragePool, Vm, Volume
 from systemvm.spec.types import Purpose
@@ -52,9 +53,11 @@ def unplace_vm(runtime: Runtime, vm_id: str, state: VmState, reason: str = "") -
         vm.desired_power = "stopped"
         vm.healthy = False
         vm.reason = reason or vm.reason
+        left = vm.last_host_id
         for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
             if volume.state != VolumeState.ready:
                 volume.pool_id = None
+    tidy_host(runtime, left)
 
 
 def mark_volumes_ready(runtime: Runtime, vm_id: str) -> None:

@@ -77,7 +77,7 @@ def remove_members(runtime: Runtime, saga: Saga, *, rule_id: str, vm_ids: Sequen
 
 def associate_address(runtime: Runtime, saga: Saga, *, address_id: str) -> None:
     """Give a claimed address to its network's router; if it refuses, the address is free again."""
-    saga.on_failure("associate the address", lambda: _free(runtime, address_id))
+    saga.on_failure("associate the address", lambda: _free(runtime, address_id, touch=True))
     network_id: str = saga.step("look at the address", lambda: _network_of_address(runtime, address_id))
     saga.step("configure the router", lambda: push_change(runtime, network_id))
 
@@ -91,7 +91,7 @@ def release_address(runtime: Runtime, saga: Saga, *, address_id: str) -> None:
         undo=lambda _: _set_address(runtime, address_id, AddressState.allocated),
     )
     saga.step("configure the router", lambda: push_change(runtime, network_id))
-    saga.step("free the address", lambda: _free(runtime, address_id))
+    saga.step("free the address", lambda: _free(runtime, address_id, touch=False))
 
 
 def enable_static_nat(runtime: Runtime, saga: Saga, *, address_id: str, vm_id: str, vm_address: str) -> None:
@@ -205,8 +205,8 @@ def _set_address(runtime: Runtime, address_id: str, state: AddressState) -> None
             touch_router(session, address.network_id)
 
 
-def _free(runtime: Runtime, address_id: str) -> None:
-    """Free an address; the rules on it go with it."""
+def _free(runtime: Runtime, address_id: str, *, touch: bool) -> None:
+    """Free an address; the rules on it go with it. `touch`: the router may have it and must forget it."""
     with runtime.database.writing() as session:
         address = session.get_one(PublicAddress, address_id)
         tables: tuple[type[FirewallRule] | type[PortForwardingRule] | type[BalancerRule], ...]
@@ -216,7 +216,7 @@ def _free(runtime: Runtime, address_id: str) -> None:
             for rule in session.scalars(query):
                 row = cast(FirewallRule, rule)  # the tables have these columns in common
                 row.removed, row.state = now(), RuleState.revoke
-        if address.network_id:
+        if touch and address.network_id:
             touch_router(session, address.network_id)
         addresses.release(session, address)
 

@@ -14,7 +14,7 @@ from mgmt.model.states import VmKind, VmState, VolumeKind
 from mgmt.ops.documents import push_machine
 from mgmt.ops.domains import put_vm, remove_vm
 from mgmt.ops.endpoints import driver_of, host_endpoint, machine_agent, placed_host
-from mgmt.ops.host_networks import push_host
+from mgmt.ops.host_networks import push_host, tidy_host
 from mgmt.ops.instance_names import next_instance_name
 from mgmt.ops.placement import mark_volumes_ready, place_vm, unplace_vm
 from mgmt.ops.runtime import Runtime
@@ -167,7 +167,8 @@ def create_service_vm(runtime: Runtime, zone_id: str, kind: VmKind) -> str:
 def remove_machine(runtime: Runtime, vm_id: str) -> None:
     """Remove a system VM for good: from its host, its rows, its addresses, its certificates."""
     vm = read_vm(runtime, vm_id)
-    remove_vm(runtime, vm_id, vm.host_id or vm.last_host_id)
+    host_id = vm.host_id or vm.last_host_id
+    remove_vm(runtime, vm_id, host_id)
     with runtime.database.writing() as session:
         moment = now()
         vm = session.get_one(Vm, vm_id)
@@ -182,6 +183,7 @@ def remove_machine(runtime: Runtime, vm_id: str) -> None:
         for address in session.scalars(held):
             release(session, address)
     runtime.authority.forget_machine(vm_id)
+    tidy_host(runtime, host_id)
 
 
 def _check_running(runtime: Runtime, vm: Vm) -> None:

@@ -87,7 +87,8 @@ def expunge_vm(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
         undo=lambda before: set_vm(runtime, vm_id, state=before),
     )
     saga.step("remove the VM from its host", lambda: _remove_from_host(runtime, vm_id))
-    networks: list[str] = saga.step("remove its addresses and rules", lambda: _remove_rows(runtime, vm_id))
+    networks: list[str] = saga.step("look at the VM's networks", lambda: networks_of(runtime, vm_id))
+    saga.step("remove its addresses and rules", lambda: _remove_rows(runtime, vm_id))
     for network_id in networks:
         saga.step("configure the router", lambda network_id=network_id: push_router(runtime, network_id))  # type: ignore[misc]
 
@@ -205,8 +206,8 @@ def _remove_from_host(runtime: Runtime, vm_id: str) -> None:
     remove_vm(runtime, vm_id, vm.host_id or vm.last_host_id)
 
 
-def _remove_rows(runtime: Runtime, vm_id: str) -> list[str]:
-    """Mark all that was the VM's own as removed; ids of the networks whose routers must know."""
+def _remove_rows(runtime: Runtime, vm_id: str) -> None:
+    """Mark all that was the VM's own as removed, and note that its routers must know."""
     networks = networks_of(runtime, vm_id)
     with runtime.database.writing() as session:
         moment = now()
@@ -240,4 +241,3 @@ def _remove_rows(runtime: Runtime, vm_id: str) -> list[str]:
             address.is_static_nat, address.vm_id, address.vm_address = False, None, None
         for network_id in networks:
             touch_router(session, network_id)
-    return networks

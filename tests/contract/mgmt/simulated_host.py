@@ -73,8 +73,14 @@ class SimulatedHostServer:
         if (method, path) == ("PUT", "/v1/state"):
             simulator.put_state(host, codec.decode(body, HostState))
             return {"changed": True}
+        if (method, path) == ("GET", "/v1/state"):
+            if (state := simulator.state(host)) is None:
+                raise AgentNotFound("host", "no state was applied yet")
+            return state
         if (method, path) == ("GET", "/v1/domains"):
             return simulator.all_domains(host)
+        if (method, path) == ("GET", "/v1/volumes"):
+            return simulator.all_volumes(host)
         if (method, path) == ("POST", "/v1/certificate/request"):
             return simulator.certificates(host).request_certificate()
         if (method, path) == ("PUT", "/v1/certificate"):

@@ -135,7 +135,9 @@ def test_a_domain_needs_its_bridge_and_then_lives_until_it_is_deleted(bench: Ben
 
 
 def test_an_older_host_state_is_refused(bench: Bench) -> None:
+    assert bench.driver.state(bench.host) is None
     bench.driver.put_state(bench.host, _state(5))
+    assert bench.driver.state(bench.host) == _state(5)
     with pytest.raises(AgentConflict, match="4"):
         bench.driver.put_state(bench.host, _state(4))
 
@@ -144,6 +146,7 @@ def test_a_volume_of_its_own_outlives_its_vm(bench: Bench) -> None:
     bench.driver.put_state(bench.host, _state())
     volume = bench.driver.put_volume(bench.host, Volume(id=DATA, pool="primary", bytes=1 << 20))
     assert (volume.bytes, volume.domain) == (1 << 20, "")
+    assert bench.driver.all_volumes(bench.host) == [volume]
     bench.driver.put_domain(bench.host, bench.guest(disks=(DISK, DATA)))
     with pytest.raises(AgentConflict, match=f"attached to VM {VM}"):
         bench.driver.delete_volume(bench.host, DATA)
