@@ -187,11 +187,12 @@ def _role(caller: Caller, session: Session, row: Any, use: bool) -> bool:
 
 
 def _annotation(caller: Caller, session: Session, row: Any, use: bool) -> bool:
-    """Written by oneself; to be read also on what is one's own, unless it is for administrators."""
-    if caller.is_root or row.user_id == caller.user.id:
+    """Oneself's, or an administrator's; to be read also on what is one's own, unless it is hidden."""
+    if row.user_id == caller.user.id:
         return True
-    hidden = row.admins_only and caller.type is AccountType.user
-    return use and not hidden and _owned(caller, session, row, use)
+    if caller.type is AccountType.user and (not use or row.admins_only):
+        return False
+    return _owned(caller, session, row, use)
 
 
 def _member(caller: Caller, session: Session, row: Any, use: bool) -> bool:

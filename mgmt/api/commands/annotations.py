@@ -104,7 +104,7 @@ class UpdateAnnotationVisibility(SyncCommand, kw_only=True, frozen=True):
 
 
 class RemoveAnnotation(SyncCommand, kw_only=True, frozen=True):
-    """Removes a note; its author or a root administrator may."""
+    """Removes a note; its author or an administrator may."""
 
     spec = Spec(access=EVERYONE, event="ANNOTATION.REMOVE")
 
