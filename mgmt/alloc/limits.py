@@ -8,7 +8,6 @@ in the order of their numbers, so that all lock in one order and none waits for 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import and_, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -155,23 +154,30 @@ def lock_counts(
         select(ResourceCount.owner_id, ResourceCount.type, ResourceCount.used)
         .where(ResourceCount.owner_id.in_(owner_ids), ResourceCount.type.in_(wanted))
         .order_by(rank, ResourceCount.type)
-        .with_for_update()
     )
     keys = [(owner_id, kind) for owner_id in owner_ids for kind in wanted]
-    while True:
-        found = {(owner, ResourceType(kind)): used for owner, kind, used in session.execute(query)}
-        missing = [key for key in keys if key not in found]
-        if not missing:
-            return found
-        _insert(session, missing)
+    _make_rows(session, keys, {(owner, ResourceType(kind)) for owner, kind, _ in session.execute(query)})
+    locked = session.execute(query.with_for_update())
+    return {(owner, ResourceType(kind)): used for owner, kind, used in locked}
 
 
-def _insert(session: Session, keys: list[tuple[str, ResourceType]]) -> None:
-    """Rows for first counts; another transaction may insert the same ones at the same moment."""
-    rows = [{"owner_id": owner_id, "type": int(kind), "used": 0} for owner_id, kind in keys]
-    is_sqlite = session.get_bind().dialect.name == "sqlite"
-    statement: Any = (sqlite.insert if is_sqlite else postgresql.insert)(ResourceCount)
-    session.execute(statement.values(rows).on_conflict_do_nothing())
+def _make_rows(
+    session: Session, keys: list[tuple[str, ResourceType]], there: set[tuple[str, ResourceType]]
+) -> None:
+    """Rows for first counts, before anything is locked.
+
+    On PostgreSQL they are committed at once, because another transaction that inserts the same ones would
+    wait for the end of this one, with locks that this one may want.
+    """
+    rows = [{"owner_id": key[0], "type": int(key[1]), "used": 0} for key in keys if key not in there]
+    if not rows:
+        return
+    engine = session.get_bind().engine
+    if engine.dialect.name == "sqlite":
+        session.execute(sqlite.insert(ResourceCount).values(rows).on_conflict_do_nothing())
+        return
+    with engine.begin() as connection:
+        connection.execute(postgresql.insert(ResourceCount).values(rows).on_conflict_do_nothing())
 
 
 def _check(
