@@ -14,6 +14,7 @@ from cs.client import read_config
 CALL_SECONDS = 30
 POLL_SECONDS = 0.5
 SUCCEEDED, FAILED = 1, 2
+UNKNOWN = 401
 Words = Callable[[str], None]
 
 
@@ -61,7 +62,10 @@ def call(cloud: CloudStack, command: str, parameters: dict[str, str]) -> dict[st
         answer: dict[str, Any] = getattr(cloud, command)(**parameters)
     except CloudStackApiException as error:
         body = error.error if isinstance(error.error, dict) else {}
-        raise CallFailed(f"{body.get('errortext', error)} ({body.get('errorcode', 'no code')})") from error
+        # With an API key the protocol answers 401 for a wrong key and for a command that is not there alike.
+        hint = f"; or there is no command {command} for you" if body.get("errorcode") == UNKNOWN else ""
+        text = f"{body.get('errortext', error)} ({body.get('errorcode', 'no code')}){hint}"
+        raise CallFailed(text) from error
     except (CloudStackException, requests.RequestException) as error:
         raise CallFailed(f"{cloud.endpoint} does not answer as it should: {error}") from error
     return answer
