@@ -108,7 +108,7 @@ def test_processors(acceleration: str, model: str, mode: str) -> None:
     root = parse(document(), placement(acceleration=acceleration, cpu_model=model))
     assert values(root, "cpu", "mode") == [mode]
     assert root.findtext("cpu/model") == (model if mode == "custom" else None)
-    assert (root.find("features/tcg/tb-cache") is not None) == (acceleration == "qemu"), "KVM translates nothing"
+    assert (root.find("features/tcg/tb-cache") is not None) == (acceleration == "qemu"), "TCG's alone"
 
 
 def test_there_are_spare_ports_for_hot_plugging_on_q35_only() -> None:
