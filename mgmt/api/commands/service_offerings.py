@@ -7,6 +7,7 @@ from sqlalchemy import Select, select
 
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
+from mgmt.api.commands.hosts import read_tags
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
@@ -98,7 +99,7 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
             customized=self.customized,
             max_cpus=self.maxcpunumber,
             max_memory=self.maxmemory,
-            host_tags=list(self.hosttags or []),
+            host_tags=read_tags("hosttags", self.hosttags or []),
             root_disk_bytes=(self.rootdisksize or 0) * GIB,
             system_vm_type=self.systemvmtype,
         )
@@ -139,7 +140,7 @@ class UpdateServiceOffering(SyncCommand, kw_only=True, frozen=True):
         offering.display_text = self.displaytext or offering.display_text
         offering.state = offering_state(self.state) or offering.state
         if self.hosttags is not None:
-            offering.host_tags = list(self.hosttags)
+            offering.host_tags = read_tags("hosttags", self.hosttags)
         return offering
 
 

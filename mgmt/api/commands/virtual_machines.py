@@ -20,7 +20,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Response, Spec
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE, VirtualMachineResponse
 from mgmt.model.errors import ParameterError
-from mgmt.model.states import Allocation, VmKind
+from mgmt.model.states import Allocation, VmKind, VmState
 from mgmt.ops import names
 from mgmt.ops.passwords import reveal_password
 from mgmt.ops.vms import VmRequest, create_vm
@@ -46,6 +46,7 @@ from mgmt.store.tables import (
 )
 
 GIB = 1024**3
+PRESENT = "Present"
 HOST_NAME_WORDS = "letters, digits and hyphens, first a letter, at most 63"
 HOST_NAME = re.compile(r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
 
@@ -58,7 +59,7 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
     tag_type = "UserVm"
 
     name: Annotated[str | None, "the name or display name"] = None
-    state: Annotated[str | None, Equals(Vm.state)] = None
+    state: Annotated[str | None, "the state; Present for every VM that is not destroyed"] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True), Equals(Vm.zone_id)] = None
     hostid: Annotated[str | None, Ref(Host), Equals(Vm.host_id)] = None
     templateid: Annotated[str | None, Ref(Template, use=True), Equals(Vm.template_id)] = None
@@ -74,8 +75,11 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
     details: Annotated[list[str] | None, "parts of the answer that are wanted; all are always there"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
-        """Tenants' VMs only; `state=Present` is CloudStack's word for "not destroyed"."""
+        """Tenants' VMs only."""
         query = query.where(Vm.kind == VmKind.user)
+        if self.state is not None:
+            is_present = Vm.state.not_in((VmState.destroyed, VmState.expunging))
+            query = query.where(is_present if self.state == PRESENT else Vm.state == self.state)
         if self.name is not None:
             query = query.where((Vm.name == self.name) | (Vm.display_name == self.name))
         if self.networkid:

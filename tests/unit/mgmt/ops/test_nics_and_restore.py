@@ -10,7 +10,16 @@ from mgmt.ops import names
 from mgmt.ops.saga import StepFailed
 from mgmt.ops.user_data import UserDataChoice, give_user_data
 from mgmt.ops.vms import add_nic
-from mgmt.store.tables import Network, Nic, NicAddress, ResourceCount, Vm, Volume
+from mgmt.store.tables import (
+    AffinityGroup,
+    AffinityMember,
+    Network,
+    Nic,
+    NicAddress,
+    ResourceCount,
+    Vm,
+    Volume,
+)
 from mgmt.store.tables.base import new_id
 from tests.unit.mgmt.small_cloud import SmallCloud
 
@@ -100,6 +109,19 @@ def test_a_nic_that_cannot_be_unplugged_stays(cloud: SmallCloud) -> None:
     assert cloud.row(Nic, nic.id).removed is None
     assert bridges(cloud, vm) == [bridge(cloud, first), bridge(cloud, second)]
     assert leases(cloud, second) == ["10.2.1.2"]
+
+
+def test_what_is_expunged_leaves_its_groups_and_addresses(cloud: SmallCloud) -> None:
+    vm = running(cloud, cloud.new_network())
+    (nic,) = [nic for nic in cloud.rows(Nic) if nic.vm_id == vm.id]
+    owner = {"account_id": vm.account_id, "domain_id": vm.domain_id}
+    cloud.add(NicAddress(**owner, nic_id=nic.id, network_id=nic.network_id, address="10.1.1.9"))
+    group = cloud.add(AffinityGroup(**owner, name="a", type="host affinity"))
+    cloud.add(AffinityMember(group_id=group.id, vm_id=vm.id))
+    cloud.run(names.DESTROY_VM, vm_id=vm.id, expunge=True)
+    assert cloud.rows(NicAddress) == []
+    with cloud.runtime.database.reading() as session:
+        assert session.scalars(select(AffinityMember)).all() == []
 
 
 def test_variables_of_user_data_are_in_the_metadata(cloud: SmallCloud) -> None:

@@ -62,6 +62,7 @@ def test_a_fixed_offering_leaves_nothing_to_choose(world: World) -> None:
         ({"cpunumber": 1, "memory": 128, "maxmemory": 256}, "are for custom offerings"),
         ({"customized": True, "minmemory": 256, "maxmemory": 128}, "expected at least 256"),
         ({"customized": True, "issystem": True, "systemvmtype": "domainrouter"}, "fixed size"),
+        ({"cpunumber": 1, "memory": 128, "hosttags": "a b"}, "letters, digits"),
     ],
 )
 def test_wrong_offerings(world: World, parameters: dict[str, Any], words: str) -> None:
@@ -341,3 +342,17 @@ def test_hosts_that_a_vm_might_move_to(world: World) -> None:
     stopped = deploy(world, name="other")
     with pytest.raises(ParameterError, match="only a Running one can be moved"):
         world.call("findHostsForMigration", "admin", virtualmachineid=stopped)
+
+
+def test_destroyed_vms_are_listed_unless_only_present_ones_are_asked_for(world: World) -> None:
+    network = world.network()
+    here, gone = deploy(world, networkids=network.id), deploy(world, networkids=network.id)
+    with world.context.database.writing() as session:
+        session.get_one(tables.Vm, gone).state = "Destroyed"
+
+    def listed(**filters: str) -> set[str]:
+        return {vm["id"] for vm in world.call("listVirtualMachines", **filters).get("virtualmachine", [])}
+
+    assert listed() == {here, gone}
+    assert listed(state="Present") == listed(state="Stopped") == {here}
+    assert listed(state="Destroyed") == {gone}
