@@ -21,6 +21,7 @@ from mgmt.store.tables import (
     Network,
     PublicAddress,
     ResourceCount,
+    ServiceOffering,
     Vm,
     Volume,
 )
@@ -103,6 +104,8 @@ class Day:
             self.destroy,
             self.recover,
             self.expunge,
+            self.resize,
+            self.restore,
             self.create_volume,
             self.delete_volume,
             self.create_network,
@@ -146,6 +149,18 @@ class Day:
         if vm.state in ("Destroyed", "Error"):
             self.tenant.cloud.run("expunge_vm", vm_id=vm.id)
 
+    def resize(self) -> None:
+        vm = self.pick(Vm)
+        if vm.state == "Running":
+            self.tenant.call("stopVirtualMachine", id=vm.id)
+        name = self.random.choice(["Tiny Instance", "Large Instance"])
+        offering = self.tenant.id_of(ServiceOffering, name)
+        self.tenant.call("changeServiceForVirtualMachine", id=vm.id, serviceofferingid=offering)
+
+    def restore(self) -> None:
+        more = self.random.choice([None, 1])
+        self.tenant.call("restoreVirtualMachine", virtualmachineid=self.pick(Vm).id, rootdisksize=more)
+
     def create_volume(self) -> None:
         offering = self.tenant.id_of(DiskOffering, "Small")
         self.tenant.call("createVolume", name="d", diskofferingid=offering, zoneid=self.tenant.cloud.zone_id)
@@ -174,7 +189,7 @@ def test_after_any_operations_a_recount_gives_the_same(tenant: Tenant, seed: int
     day = Day(tenant, seed)
     done = [day.step() for _ in range(6)]
     tenant.network()
-    for _ in range(40):
+    for _ in range(50):
         done.append(day.step())
         assert tenant.counted() == [tenant.real()] * 2, done
     assert any(tenant.real().values()), done
