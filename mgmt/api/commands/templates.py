@@ -48,13 +48,15 @@ class ListTemplates(OwnedListCommand, kw_only=True, frozen=True):
             raise wrong_value("templatefilter", self.templatefilter, f"one of {', '.join(FILTERS)}")
         if self.templatefilter == "all" and not call.caller.is_root:
             raise PermissionDenied("templatefilter=all is the root administrator's; use executable")
-        mine = Template.account_id == call.caller.account.id
+        mine = Template.account_id == call.owner.account.id
         public = Template.is_public.is_(True)
         if self.templatefilter == "all" or (self.id is not None and call.caller.is_root):
             return None
         if self.templatefilter in ("featured", "community"):
             return public & Template.is_featured.is_(self.templatefilter == "featured")
-        if self.templatefilter in ("executable", "sharedexecutable") or self.id is not None:
+        if self.id is not None:
+            return None  # the caller's right to it was checked
+        if self.templatefilter in ("executable", "sharedexecutable"):
             return or_(mine, public)
         return super().ownership(call)
 

@@ -11,6 +11,9 @@ from sqlalchemy import select
 
 from mgmt.alloc.counted import recount
 from mgmt.alloc.limits import counts_of
+from mgmt.api.access import OWNED
+from mgmt.api.app import load_commands
+from mgmt.api.registry import REGISTRY
 from mgmt.api.testing import Answer, Api, Client, open_api
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import AccountType, JobStatus
@@ -18,7 +21,17 @@ from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, run_directly
 from mgmt.ops.workflows import run
 from mgmt.pki.authority import Authority
-from mgmt.store.tables import Account, Domain, Job, Project, ProjectInvitation, SshKeyPair, User
+from mgmt.store.tables import (
+    Account,
+    Domain,
+    Job,
+    Project,
+    ProjectInvitation,
+    SshKeyPair,
+    Template,
+    User,
+    Zone,
+)
 from mgmt.store.tables.base import now
 
 pytestmark = pytest.mark.unit
@@ -387,3 +400,37 @@ def test_what_a_member_may_takes_one_statement_more(shop: Shop) -> None:
     about = [text for text in statements if "project_member" in text]
     assert len(about) == 1, "\n".join(statements)
     assert len(statements) <= 8 + len(own)
+
+
+def test_answers_about_what_projects_own_name_the_project() -> None:
+    load_commands()
+    entities = [item.spec.entity for item in REGISTRY.all() if item.spec.entity is not None]
+    answers = {entity.response for entity in entities if entity.table in OWNED}
+    fields = {answer.__name__: set(answer.__struct_fields__) for answer in answers}
+    lacking = {
+        name for name, own in fields.items() if "account" in own and not {"project", "projectid"} <= own
+    }
+    assert lacking == {"JobResponse"}  # a job is its caller's
+    assert len(fields) > 8
+
+
+def test_templates_of_a_project_are_its_members(shop: Shop) -> None:
+    project = shop.project()
+    with shop.api.context.database.writing() as session:
+        row = session.get_one(Project, project)
+        zone = Zone(name="z", dns1="9.9.9.9", internal_dns1="9.9.9.9", allocation="Enabled")
+        session.add(zone)
+        session.flush()
+        template = Template(
+            account_id=row.account_id,
+            domain_id=row.domain_id,
+            zone_id=zone.id,
+            name="t",
+            display_text="t",
+            url="http://x/t",
+        )
+        session.add(template)
+    for filters in ({"projectid": project}, {"projectid": "-1"}, {"id": template.id}):
+        (listed,) = shop["ann"].get("listTemplates", templatefilter="self", **filters)["template"]
+        assert (listed["project"], listed["projectid"]) == ("web", project)
+        assert shop["bob"]("listTemplates", templatefilter="self", **filters).body.get("template") is None
