@@ -98,6 +98,23 @@ def status() -> None:
         print_status(paths, settings, CONSOLE)
 
 
+@main.command()
+def doctor() -> None:
+    """Look for contradictions between the database, the hosts and the system VMs; change nothing."""
+    from appliance.launcher.identity import become
+    from mgmt.doctor.__main__ import report, runtime_of
+    from mgmt.doctor.examine import examine
+
+    paths = Paths.from_environment()
+    settings = _settings(paths)
+    if settings is None:
+        raise click.ClickException(f"there is no cloud in {paths.home}; `pileus up` makes one")
+    become(settings.user)
+    findings = examine(runtime_of(paths.home))
+    report(findings, CONSOLE)
+    sys.exit(1 if findings else 0)
+
+
 main.add_command(image_group, "image")
 main.add_command(api_command)
 main.add_command(shell_command)

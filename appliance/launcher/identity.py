@@ -51,6 +51,16 @@ def _write_config(paths: Paths, settings: Settings) -> None:
         save_config(paths.home, after)
 
 
+def become(user: str) -> None:
+    """Go on as the management server's user, if this is root: files that it makes stay readable to it."""
+    if os.geteuid() != 0:
+        return
+    entry = pwd.getpwnam(user)
+    os.setgroups([])
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
 def _give(folder: Path, user: str) -> None:
     entry = pwd.getpwnam(user)
     for item in (folder, *folder.rglob("*")):
