@@ -180,7 +180,7 @@ class Domains:
         if old is None:
             undo.callback(shutil.rmtree, self._folder(document.id), ignore_errors=True)
         self._prepare_volumes(document, operation, undo)
-        placement = self._place(document)
+        placement = self._place(document, operation)
         operation.say("defining the VM")
         if old is not None:
             self._keep_detached(old, document)
@@ -197,10 +197,13 @@ class Domains:
                 if not self.grow_running(document.id, self._volumes.path(volume), volume.bytes):
                     self._volumes.grow(volume)
 
-    def _place(self, document: Domain) -> Placement:
+    def _place(self, document: Domain, operation: Operation) -> Placement:
         kernel: tuple[Path | None, Path | None, str] = (None, None, "")
         if document.direct_boot:
             kernel = self._templates.boot_files(document.direct_boot.image)
+        iso = None
+        if document.iso:
+            iso = self._templates.base(document.iso, operation.say, operation.cancelled)
         disk = None
         if document.config_disk:
             disk = config_disk.write_config_disk(self._folder(document.id), document.config_disk)
@@ -215,6 +218,7 @@ class Domains:
             initrd=kernel[1],
             cmdline=kernel[2],
             config_disk=disk,
+            iso=iso,
             mtus=self._networks.mtus(),
             isolated=frozenset({self._config.linklocal_bridge}),
         )

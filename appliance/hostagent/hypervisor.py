@@ -155,6 +155,18 @@ def update_device(domain: Any, element: ET.Element) -> None:
     domain.updateDeviceFlags(ET.tostring(element, encoding="unicode"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
+def cd_drive(domain: Any) -> ET.Element | None:
+    """The CD drive of a running VM, None if it has none."""
+    disks = device_elements(domain, "disk", running=True)
+    return next((disk for disk in disks if disk.get("device") == "cdrom"), None)
+
+
+def change_medium(domain: Any, drive: ET.Element) -> None:
+    """Change the medium in a drive of a running VM, also one that its guest has locked or still reads."""
+    flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
+    domain.updateDeviceFlags(ET.tostring(drive, encoding="unicode"), flags)
+
+
 def _wait(done: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

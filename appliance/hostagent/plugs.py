@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from appliance.hostagent import hypervisor
-from appliance.hostagent.domain_xml import Placement, disk_element, nic_element, serial_of, target_name
+from appliance.hostagent.domain_xml import (
+    Placement,
+    cdrom_element,
+    disk_element,
+    nic_element,
+    serial_of,
+    target_name,
+)
 from systemvm.spec.host import Domain, DomainNic, Volume
 
 
@@ -68,9 +75,10 @@ def plugged_disks(domain: Any, *, running: bool) -> dict[Path, ET.Element]:
 
 
 def converge(domain: Any, document: Domain, placement: Placement, say: Callable[[str], None]) -> None:
-    """Plug and unplug until a running VM has the NICs and volumes of its document."""
+    """Plug and unplug until a running VM has the NICs, volumes and CD of its document."""
     _converge_nics(domain, document, placement, say)
     _converge_disks(domain, document, placement, say)
+    _change_cd(domain, placement, say)
 
 
 def _converge_nics(domain: Any, document: Domain, placement: Placement, say: Callable[[str], None]) -> None:
@@ -103,6 +111,15 @@ def _converge_disks(domain: Any, document: Domain, placement: Placement, say: Ca
         say(f"attaching volume {volume.id}")
         element = disk_element(placement.disks[volume.id], target, serial_of(volume))
         hypervisor.attach_device(domain, element)
+
+
+def _change_cd(domain: Any, placement: Placement, say: Callable[[str], None]) -> None:
+    """Put another CD into the drive, or take it out; a VM without a drive has had no CD since it started."""
+    drive = hypervisor.cd_drive(domain)
+    if drive is None or _attribute(drive, "source", "file") == str(placement.iso or ""):
+        return
+    say(f"inserting CD {placement.iso.name}" if placement.iso else "ejecting the CD")
+    hypervisor.change_medium(domain, cdrom_element(placement.iso, placement))
 
 
 def _is_unplugged(domain: Any, mac: str) -> bool:

@@ -31,6 +31,8 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "a zip archive"),
     (257, b"ustar", "a tar archive (perhaps OVA)"),
 )
+#: Every CD begins its first volume descriptor, in sector 16 of 2048 bytes, with a type and these (ECMA-119).
+_ISO, _ISO_AT = b"CD001", 16 * 2048 + 1
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
 _INTERNAL_FEATURES = 0b11011  # dirty, corrupt, compression type, extended L2; bit 2 is the external data file
 _EXTERNAL_DATA, _CORRUPT = 1 << 2, 1 << 1
@@ -65,6 +67,8 @@ def inspect_image(path: Path, declared: str, max_bytes: int) -> ImageHeader:
         file.seek(max(0, length - 512))
         foot = file.read(512)
     actual = _name(head, foot)
+    if declared == "iso" and actual == "raw":
+        actual = "iso" if head[_ISO_AT : _ISO_AT + len(_ISO)] == _ISO else "no CD (ISO 9660)"
     if actual != declared:
         words = {"qcow2": "a qcow2 image", "raw": "no qcow2 image"}.get(actual, actual)
         raise ImageRefused(f"declared as {declared}, but it is {words}: convert it, or declare what it is")

@@ -37,10 +37,11 @@ class Console(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ImageFormat(StrEnum):
-    """Disk formats a template may declare."""
+    """Disk formats a template may declare; `iso` is a CD image."""
 
     qcow2 = "qcow2"
     raw = "raw"
+    iso = "iso"
 
 
 class TemplateSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -109,7 +109,10 @@ class ConfigDisk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Domain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One VM and its power state. `memory_mib` is MiB; disks are attached in order (vda, vdb, …)."""
+    """One VM and its power state. `memory_mib` is MiB; disks are attached in order (vda, vdb, …).
+
+    `iso` lies in its CD drive; it starts from its first disk, or from the CD while that disk is blank.
+    """
 
     version: Literal[1] = 1
     id: Uuid
@@ -119,6 +122,7 @@ class Domain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memory_mib: Annotated[int, Meta(ge=32)]
     nics: tuple[DomainNic, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    iso: TemplatePull | None = None
     direct_boot: DirectBoot | None = None
     config_disk: ConfigDisk | None = None
     #: Raised by mgmt to force a power cycle of a running VM; the host reboots when it grows.

@@ -64,13 +64,13 @@ def test_a_guest() -> None:
     assert root.get("type") == "qemu"
     assert root.findtext("name") == "pileus-i-2-3-VM"
     assert root.findtext("on_crash") == "destroy", "else a crash would look like a reboot"
-    assert values(root, "devices/disk/target", "dev") == ["vda", "vdb"]
-    assert values(root, "devices/disk/driver", "type") == ["qcow2", "qcow2"]
+    assert values(root, "devices/disk/target", "dev") == ["vda", "vdb", "sda"]
+    assert values(root, "devices/disk/driver", "type") == ["qcow2", "qcow2", "raw"]
     assert [item.text for item in root.findall("devices/disk/serial")] == [
         "0d3c2f00000040008000",
         "pileus-data",
     ]
-    assert values(root, "devices/disk/boot", "order") == ["1"]
+    assert values(root, "devices/disk/boot", "order") == ["1", "2"]
     assert values(root, "devices/interface/target", "dev") == ["t020000000001", "t020000000002"]
     assert values(root, "devices/interface[2]/mtu", "size") == ["1450"]
     assert values(root, "devices/interface[1]/port", "isolated") == ["yes"]
@@ -118,6 +118,16 @@ def test_there_are_spare_ports_for_hot_plugging_on_q35_only() -> None:
     assert parse(document(), placement(machine_type="pc")).find("devices/controller[@type='pci']") is None
 
 
+@pytest.mark.parametrize(("machine", "bus"), [("q35", "sata"), ("pc", "ide")])
+@pytest.mark.parametrize("iso", [None, Path("/t/cd.img")])
+def test_a_guest_has_a_cd_drive_also_when_it_is_empty(machine: str, bus: str, iso: Path | None) -> None:
+    drive = parse(document(), placement(machine_type=machine, iso=iso)).find("devices/disk[@device='cdrom']")
+    assert drive is not None
+    assert drive.find("readonly") is not None
+    assert values(drive, "target", "bus") == [bus]
+    assert values(drive, "source", "file") == ([str(iso)] if iso else [])
+
+
 def test_the_record_reads_back() -> None:
     wanted = document(reboots=3, power=Power.stopped)
     record = read_record(domain_xml(wanted, placement()))
@@ -133,6 +143,11 @@ def test_a_fresh_signature_makes_no_new_document() -> None:
     )
     assert digest(document()) == digest(document(volumes=(again, document().volumes[1])))
     assert digest(document()) != digest(document(vcpus=4))
+
+
+def test_a_cd_makes_a_new_document_and_its_signature_none() -> None:
+    with_cd = [document(iso=TemplatePull(template="cd", url=f"https://x?ticket={n}")) for n in (1, 2)]
+    assert digest(with_cd[0]) == digest(with_cd[1]) != digest(document())
 
 
 def test_tap_names_fit_the_kernel() -> None:

@@ -1,5 +1,6 @@
 """Headers of disk images: what is taken, and every way in which a stranger's image is not."""
 
+import re
 import struct
 from pathlib import Path
 
@@ -49,6 +50,31 @@ def test_a_plain_qcow2_is_taken(tmp_path: Path, version: int) -> None:
 def test_a_plain_disk_is_raw(tmp_path: Path) -> None:
     disk = bytes(510) + b"\x55\xaa" + bytes(512)
     assert inspect(tmp_path, disk, "raw") == ImageHeader("raw", 1024)
+
+
+def cd(*, magic: bytes = b"CD001", head: bytes = b"") -> bytes:
+    """The beginning of a CD image: sixteen sectors for anybody's use, then a volume descriptor."""
+    return head.ljust(16 * 2048, b"\0") + (b"\1" + magic + b"\1").ljust(2048, b"\0")
+
+
+def test_a_cd_is_taken_and_shows_its_length(tmp_path: Path) -> None:
+    hybrid = cd(head=bytes(510) + b"\x55\xaa")
+    assert inspect(tmp_path, hybrid, "iso") == ImageHeader("raw", 17 * 2048)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (cd(magic=b"BEA01"), "it is no CD (ISO 9660)"),
+        (cd()[:32000], "it is no CD (ISO 9660)"),
+        (cd(head=b"QFI\xfb"), "it is a qcow2 image"),
+        (cd(head=b"\x1f\x8b"), "it is compressed with gzip"),
+        (b"", "it is no CD (ISO 9660)"),
+    ],
+)
+def test_what_is_no_cd_is_named(tmp_path: Path, image: bytes, words: str) -> None:
+    with pytest.raises(ImageRefused, match=re.escape(f"declared as iso, but {words}")):
+        inspect(tmp_path, image, "iso")
 
 
 def test_harmless_extensions_are_taken(tmp_path: Path) -> None:
