@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mgmt.model.states import AddressState, NetworkState, RuleState
@@ -36,7 +36,7 @@ class PublicAddress(Identified, Base, kw_only=True):
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
     range_id: Mapped[str] = mapped_column(ForeignKey("vlan_range.id"), index=True)
     address: Mapped[str] = mapped_column(String(15))
-    sort: Mapped[int] = mapped_column(index=True)
+    sort: Mapped[int] = mapped_column(BigInteger, index=True)
     mac: Mapped[str | None] = mapped_column(default=None)
     state: Mapped[str] = mapped_column(default=AddressState.free, index=True)
     account_id: Mapped[str | None] = mapped_column(ForeignKey("account.id"), index=True, default=None)

@@ -1232,7 +1232,7 @@ def upgrade() -> None:
         sa.Column("zone_id", sa.String(length=36), nullable=False),
         sa.Column("range_id", sa.String(length=36), nullable=False),
         sa.Column("address", sa.String(length=15), nullable=False),
-        sa.Column("sort", sa.Integer(), nullable=False),
+        sa.Column("sort", sa.BigInteger(), nullable=False),
         sa.Column("mac", sa.String(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("account_id", sa.String(length=36), nullable=True),
