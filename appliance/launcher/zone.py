@@ -46,17 +46,21 @@ def configure_zone(cloud: CloudStack, settings: Settings, say: Progress) -> str:
 
 
 def use_resolvers(cloud: CloudStack, settings: Settings, zone: dict[str, Any], found: tuple[str, ...]) -> str:
-    """Guests that may leave ask the DNS servers `found` on this machine, unless an operator chose others.
+    """Guests and system VMs ask the DNS servers `found` on this machine if they may leave it.
 
-    Returns who is asked, in words.
+    What an operator chose stays. Returns who is asked by guests, in words.
     """
     if not settings.uplink:
         return "no DNS beyond the cloud's own"
+    if found:
+        second = found[1] if len(found) > 1 else ""
+        for name in ("dns", "internaldns"):
+            if zone[f"{name}1"] == settings.public_gateway:
+                cloud.updateZone(id=zone["id"], **{f"{name}1": found[0], f"{name}2": second})
     if zone["dns1"] != settings.public_gateway:
         return f"DNS by {zone['dns1']}"
     if not found:
         return "this machine's DNS server is not reachable for guests: set the zone's dns1 to one that is"
-    cloud.updateZone(id=zone["id"], dns1=found[0], dns2=found[1] if len(found) > 1 else "")
     return f"DNS by {', '.join(found)}"
 
 

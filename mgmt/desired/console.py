@@ -24,7 +24,11 @@ class ConsoleKeys:
 
 
 def compile_console(
-    machine: Machine, links: Sequence[Link], keys: ConsoleKeys, hosts: Sequence[HostEndpoint]
+    machine: Machine,
+    links: Sequence[Link],
+    keys: ConsoleKeys,
+    hosts: Sequence[HostEndpoint],
+    resolvers: Sequence[str] = (),
 ) -> State:
     """Everything a console proxy should be; `hosts` are those whose consoles it may open."""
     return State(
@@ -32,7 +36,7 @@ def compile_console(
         machine=machine.id,
         role=Role.console,
         hostname=machine.name,
-        interfaces=service_interfaces(links),
+        interfaces=service_interfaces(links, resolvers),
         # Default drop: only what this very document serves is opened.
         nftables=Nftables(),
         console=Console(

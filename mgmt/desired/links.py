@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network
 
 from mgmt.desired.inputs import Link
-from systemvm.spec.network import Interfaces, Nic, Route
+from systemvm.spec.network import MOST_RESOLVERS, Interfaces, Nic, Route
 from systemvm.spec.types import Purpose
 
 DEFAULT = "0.0.0.0/0"
@@ -25,8 +25,11 @@ def prefix_length(netmask: str) -> int:
     return IPv4Network(f"0.0.0.0/{netmask}").prefixlen
 
 
-def service_interfaces(links: Sequence[Link]) -> Interfaces:
-    """NICs of a console proxy or storage VM: each with its own address, the way out is the public one."""
+def service_interfaces(links: Sequence[Link], resolvers: Sequence[str]) -> Interfaces:
+    """NICs of a console proxy or storage VM: each with its own address, the way out is the public one.
+
+    Of `resolvers` it asks the first few.
+    """
     nics = []
     routes = []
     for link in links:
@@ -37,4 +40,4 @@ def service_interfaces(links: Sequence[Link]) -> Interfaces:
         nics.append(Nic(mac=link.mac, name=name, purpose=Purpose(link.purpose), addresses=addresses))
         if link.purpose == Purpose.public and link.gateway:
             routes.append(Route(destination=DEFAULT, gateway=link.gateway, interface=name))
-    return Interfaces(nics=tuple(nics), routes=tuple(routes))
+    return Interfaces(nics=tuple(nics), routes=tuple(routes), resolvers=tuple(resolvers[:MOST_RESOLVERS]))

@@ -39,6 +39,7 @@ def compile_storage(
     keys: StorageKeys,
     templates: Sequence[Template],
     allowed_networks: Sequence[str] = (),
+    resolvers: Sequence[str] = (),
 ) -> State:
     """Everything a storage VM should be.
 
@@ -51,7 +52,7 @@ def compile_storage(
         machine=machine.id,
         role=Role.storage,
         hostname=machine.name,
-        interfaces=service_interfaces(links),
+        interfaces=service_interfaces(links, resolvers),
         # Default drop: only what this very document serves is opened.
         nftables=Nftables(),
         storage=Storage(

@@ -22,7 +22,7 @@ from mgmt.ops.runtime import Runtime
 from mgmt.ops.snapshots import links_of, machine_input, router_input
 from mgmt.pki.authority import host_name
 from mgmt.store import tables
-from mgmt.store.tables import Account, Host, Vm
+from mgmt.store.tables import Account, Host, Vm, Zone
 from systemvm.spec.appliances import HostEndpoint
 from systemvm.spec.state import State
 
@@ -47,6 +47,12 @@ def touch_router(session: Session, network_id: str) -> int:
 def touch_zone(session: Session, zone_id: str, kind: VmKind) -> int:
     """Note that the zone's console proxy, storage VM or routers need another document."""
     return _touch(session, Vm.kind == kind, Vm.zone_id == zone_id)
+
+
+def zone_resolvers(zone: Zone) -> tuple[str, ...]:
+    """DNS servers that a zone's console proxy and storage VM ask: the internal ones, then those of guests."""
+    servers = (zone.internal_dns1, zone.internal_dns2, zone.dns1, zone.dns2)
+    return tuple(dict.fromkeys(server for server in servers if server))
 
 
 def find_router(session: Session, network_id: str) -> Vm | None:
@@ -132,13 +138,18 @@ def compile_document(
     """The document of a system VM, with the generation that its row has."""
     if vm.kind == VmKind.router:
         return compile_router(router_input(session, runtime.seal, vm, pending))
-    links = links_of(session, vm.id)
+    links, resolvers = links_of(session, vm.id), zone_resolvers(session.get_one(Zone, vm.zone_id))
     authority = runtime.authority
     if vm.kind == VmKind.storage:
         own = authority.machine_service(vm.id, "storage", [vm.management_address or ""])
         keys = StorageKeys(certificate=own.certificate, key=own.key, ticket_key=authority.ticket_public_key)
         return compile_storage(
-            machine_input(vm), links, keys, _templates(session, vm), _public_networks(session, vm.zone_id)
+            machine_input(vm),
+            links,
+            keys,
+            _templates(session, vm),
+            _public_networks(session, vm.zone_id),
+            resolvers,
         )
     public = next((link.address for link in links if link.purpose == "public" and link.address), "")
     shown, client = authority.machine_service(vm.id, "console", [public]), authority.console_client()
@@ -150,7 +161,7 @@ def compile_document(
         client_key=client.key,
         server_ca=authority.server_ca,
     )
-    return compile_console(machine_input(vm), links, console, _relays(session, vm.zone_id))
+    return compile_console(machine_input(vm), links, console, _relays(session, vm.zone_id), resolvers)
 
 
 def _templates(session: Session, vm: Vm) -> list[Template]:

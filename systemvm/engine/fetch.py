@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from systemvm.engine.errors import EngineError
+from systemvm.engine.resolvers import read_nameservers
 
 if TYPE_CHECKING:
     import httpx
@@ -257,8 +258,15 @@ def resolve(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise FetchFailed(f"{host} does not resolve: {error}") from None
+        raise FetchFailed(_unresolved(host, error)) from None
     return [str(entry[4][0]) for entry in found]
+
+
+def _unresolved(host: str, error: Exception) -> str:
+    words = error.strerror if isinstance(error, OSError) and error.strerror else error
+    asked = ", ".join(read_nameservers())
+    whom = f"DNS servers asked: {asked}" if asked else "there is no DNS server to ask"
+    return f"{host} does not resolve: {words}; {whom}"
 
 
 def _pinned(client: "httpx.Client", hop: Hop, headers: dict[str, str], name: str) -> "httpx.Request":

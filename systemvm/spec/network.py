@@ -20,6 +20,9 @@ from systemvm.spec.types import (
     Uuid,
 )
 
+#: A machine asks no more DNS servers than these (resolv.conf(5), MAXNS).
+MOST_RESOLVERS = 3
+
 
 class Nic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A link, found by MAC and given its name; `addresses` are CIDRs, the first one is the primary."""
@@ -40,11 +43,15 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Interfaces(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every NIC of the machine except the link-local one, which the bootstrap owns and nothing may change."""
+    """Every NIC of the machine except the link-local one, which the bootstrap owns and nothing may change.
+
+    `resolvers` are the DNS servers that the machine itself asks, in this order; guests have others.
+    """
 
     nics: tuple[Nic, ...] = ()
     routes: tuple[Route, ...] = ()
     forwarding: bool = False
+    resolvers: Annotated[tuple[Ipv4, ...], Meta(max_length=MOST_RESOLVERS)] = ()
 
 
 class SourceNat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

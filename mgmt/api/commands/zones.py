@@ -15,7 +15,7 @@ from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import ZONE
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import Allocation, VmKind
-from mgmt.ops.documents import touch_zone
+from mgmt.ops.documents import touch_zone, zone_resolvers
 from mgmt.store.tables import Host, Network, Pod, Vm, Zone
 
 DOMAIN_NAME = re.compile(
@@ -106,10 +106,13 @@ class UpdateZone(SyncCommand, kw_only=True, frozen=True):
         if self.name and self.name != zone.name:
             _check_name_free(call.session, self.name)
             zone.name = self.name
-        before = zone.dns1, zone.dns2
+        before, asked_before = (zone.dns1, zone.dns2), zone_resolvers(zone)
         self._change_dns(zone)
         if (zone.dns1, zone.dns2) != before:
             touch_zone(call.session, zone.id, VmKind.router)
+        if zone_resolvers(zone) != asked_before:
+            for kind in (VmKind.storage, VmKind.console):
+                touch_zone(call.session, zone.id, kind)
         if self.guestcidraddress:
             zone.guest_cidr = read_guest_cidr("guestcidraddress", self.guestcidraddress)
         if self.domain is not None:

@@ -17,6 +17,7 @@ def check(state: State) -> list[Problem]:
     _check_nics(state.interfaces.nics, problems)
     _check_addresses(state.interfaces.nics, problems)
     _check_routes(state, problems)
+    _check_resolvers(state, problems)
     return problems.found
 
 
@@ -106,3 +107,15 @@ def _check_gateway(path: str, gateway: IPv4Address, nic: Nic, problems: Problems
     elif not any(gateway in address.network for address in addresses):
         reachable = ", ".join(str(address.network) for address in addresses) or "none"
         problems.add(path, f"{gateway} is not reachable from {nic.name}; its networks: {reachable}")
+
+
+def _check_resolvers(state: State, problems: Problems) -> None:
+    own = {address.ip for nic in state.interfaces.nics for address in addresses_of(nic)}
+    for i, value in enumerate(state.interfaces.resolvers):
+        address = problems.address(f"resolvers[{i}]", value)
+        if address is None:
+            continue
+        if address in own or address.is_loopback or address.is_unspecified:
+            problems.add(f"resolvers[{i}]", f"{value} is this machine itself; it serves itself no names")
+        elif address in LINK_LOCAL or address.is_multicast:
+            problems.add(f"resolvers[{i}]", f"{value} is not an address that a DNS server can have here")

@@ -1,6 +1,7 @@
-"""What the kernel should be; this service has no files."""
+"""What the kernel should be, and whom the machine asks for names."""
 
-from systemvm.engine.service import Rendering
+from systemvm.engine.resolvers import RESOLV_CONF, render_resolvers
+from systemvm.engine.service import File, Rendering
 from systemvm.services.interfaces.model import Wanted
 from systemvm.spec.network import Nic
 from systemvm.spec.state import State
@@ -8,7 +9,7 @@ from systemvm.spec.types import Purpose
 
 
 def render(state: State) -> Rendering:
-    """Links, addresses, routes and kernel settings, as comparable data."""
+    """Links, addresses, routes and kernel settings, as comparable data; resolv.conf if it has resolvers."""
     section = state.interfaces
     # The name in this machine's log lines (hostname(7)); one image serves all, so it comes from here.
     sysctls = [("kernel/hostname", state.hostname)]
@@ -17,7 +18,9 @@ def render(state: State) -> Rendering:
     sysctls.append(("net/ipv4/conf/all/rp_filter", "0"))
     for nic in section.nics:
         sysctls.extend(_nic_sysctls(nic))
-    return Rendering(kernel=Wanted(nics=section.nics, routes=section.routes, sysctls=tuple(sysctls)))
+    files = (File(RESOLV_CONF, render_resolvers(section.resolvers)),) if section.resolvers else ()
+    kernel = Wanted(nics=section.nics, routes=section.routes, sysctls=tuple(sysctls))
+    return Rendering(files=files, kernel=kernel)
 
 
 def _nic_sysctls(nic: Nic) -> list[tuple[str, str]]:

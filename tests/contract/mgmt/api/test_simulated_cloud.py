@@ -99,7 +99,12 @@ def test_guests_with_a_way_out_ask_the_machines_dns_servers(cloud: Cloud) -> Non
     cloud.api.updateZone(id=cloud.zone, dns1=closed.public_gateway)
     assert use(closed, "192.0.2.1")[1:] == (closed.public_gateway, None)
     assert "set the zone's dns1" in use(opened)[0]
+    cloud.api.updateZone(id=cloud.zone, internaldns1=closed.public_gateway)
     assert use(opened, "192.0.2.1", "192.0.2.2") == ("DNS by 192.0.2.1, 192.0.2.2", "192.0.2.1", "192.0.2.2")
+    (zone,) = cloud.api.listZones(id=cloud.zone)["zone"]
+    assert (zone["internaldns1"], zone["internaldns2"]) == ("192.0.2.1", "192.0.2.2"), (
+        "system VMs ask them too"
+    )
 
 
 def test_stop_start_reboot(cloud: Cloud, web: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ def test_console() -> None:
         certificate="C", key="K", ticket_key="T", client_certificate="CC", client_key="CK", server_ca="S"
     )
     hosts = [HostEndpoint(host=VM, name=f"{VM}.host.pileus.internal", address="172.31.240.1", port=8447)]
-    assert_golden(compile_console(MACHINE, LINKS, keys, hosts), "console")
+    assert_golden(compile_console(MACHINE, LINKS, keys, hosts, ["9.9.9.9"]), "console")
 
 
 def test_storage_opens_one_address_for_an_operators_download() -> None:
@@ -111,7 +111,8 @@ def test_storage_opens_one_address_for_an_operators_download() -> None:
         Template(id=rule_id(2), url="http://172.31.240.1:8448/x/tiny.qcow2", format="QCOW2", is_trusted=True),
         Template(id=rule_id(1), url="http://10.0.0.5/evil.raw", format="RAW", checksum="md5:00"),
     ]
-    state = compile_storage(MACHINE, LINKS, keys, templates, ["172.31.241.0/24"])
+    servers = ["10.0.0.53", "9.9.9.9", "149.112.112.112", "8.8.8.8"]
+    state = compile_storage(MACHINE, LINKS, keys, templates, ["172.31.241.0/24"], servers)
     assert state.storage is not None
     assert state.storage.allowed_networks == ("172.31.240.1/32", "172.31.241.0/24")
     assert_golden(state, "storage")

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import random
+import re
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ import httpx
 import msgspec
 import pytest
 
+from systemvm.services.interfaces import SERVICE as INTERFACES
 from systemvm.services.storage import SERVICE
 from systemvm.services.storage.reads import read_capacity, read_templates
 from systemvm.spec.appliances import ImageFormat, Storage, TemplateSource
@@ -34,6 +36,10 @@ pytestmark = pytest.mark.netns
 
 # A public address, as downloads require; it exists only between these namespaces.
 WEB, PRIVATE_WEB, ADDRESS, PORT = "9.9.9.9", "10.66.0.9", "10.9.0.1", 8444
+# The first DNS server is down: its address is there, and nothing listens.
+RESOLVERS = ("9.9.9.54", "9.9.9.53")
+NAMES = {"images.example": (WEB,), "rebind.example": (PRIVATE_WEB,), "both.example": (WEB, PRIVATE_WEB)}
+MACS = {"eth1": "02:00:00:00:00:01", "eth2": "02:00:00:00:00:02"}
 DISK_MIB = 64
 DATA = "/var/lib/pileus/storage"
 
@@ -42,7 +48,9 @@ DATA = "/var/lib/pileus/storage"
 class Bench:
     host: Machine
     storage: Installed
+    interfaces: Installed
     web: WebServer
+    queries: Path
     images: dict[str, bytes]
     signer: Signer
     server_ca: Authority
@@ -57,6 +65,19 @@ class Bench:
         state = msgspec.structs.replace(self.state, generation=self.generation, storage=storage)
         self.storage.put(state)
         return state
+
+    def resolve_by(self, *servers: str) -> None:
+        """Give the machine these DNS servers."""
+        self.generation += 1
+        section = msgspec.structs.replace(self.state.interfaces, resolvers=servers)
+        self.interfaces.put(
+            msgspec.structs.replace(self.state, generation=self.generation, interfaces=section)
+        )
+
+    def asked(self, name: str) -> int:
+        """How often the DNS server was asked for a name so far."""
+        lines = self.queries.read_text().splitlines()
+        return sum(" query[" in line and f"] {name} from " in line for line in lines)
 
     def status(self, template: str) -> dict[str, Any]:
         with self.storage.machine.entered():
@@ -119,25 +140,25 @@ def bench(images: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) ->
     servers, signer = Authority("servers"), Signer()
     with Topology() as topology, loop_device(folder / "disk.img") as device:
         host, storage, web = (topology.machine(name) for name in ("host", "storage", "web"))
-        topology.wire(host, "eth0", storage, "eth1")
-        topology.wire(storage, "eth2", web, "eth0")
+        topology.wire(host, "eth0", storage, "eth1", mac_b=MACS["eth1"])
+        topology.wire(storage, "eth2", web, "eth0", mac_a=MACS["eth2"])
         host.run("ip", "addr", "add", "10.9.0.2/24", "dev", "eth0")
-        storage.run("ip", "addr", "add", f"{ADDRESS}/24", "dev", "eth1")
-        for address in ("9.9.9.2/24", "10.66.0.2/24"):
-            storage.run("ip", "addr", "add", address, "dev", "eth2")
-        for address in (f"{WEB}/24", f"{PRIVATE_WEB}/24"):
-            web.run("ip", "addr", "add", address, "dev", "eth0")
-        give_names(storage, folder, {"images.example": WEB, "rebind.example": PRIVATE_WEB})
+        for address in (WEB, PRIVATE_WEB, *RESOLVERS):
+            web.run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
+        serve_names(web, folder)
+        give_etc(storage)
         give_disk(storage, device)
         with web.entered():
             listener = socket.create_server(("0.0.0.0", 80))  # noqa: S104
         server = WebServer(listener)
         server.files |= images
         state = state_of(servers, signer)
-        installed = install(SERVICE, storage)
+        interfaces, installed = install(INTERFACES, storage), install(SERVICE, storage)
+        interfaces.put(state)
         installed.put(state)
         eventually(lambda: not installed.unhealthy(state), "storage serves", 20)
-        yield Bench(host, installed, server, images, signer, servers, state, device)
+        queries = folder / "queries"
+        yield Bench(host, installed, interfaces, server, queries, images, signer, servers, state, device)
         installed.put(msgspec.structs.replace(state, storage=None))
         storage.run("umount", DATA)
         server.close()
@@ -157,10 +178,24 @@ def loop_device(path: Path) -> Iterator[str]:
         subprocess.run(["losetup", "--detach", device], check=True)
 
 
-def give_names(machine: Machine, folder: Path, names: dict[str, str]) -> None:
-    hosts = folder / "hosts"
-    hosts.write_text("".join(f"{address} {name}\n" for name, address in names.items()))
-    machine.run("mount", "--bind", str(hosts), "/etc/hosts")
+def serve_names(machine: Machine, folder: Path) -> None:
+    """A DNS server that knows `NAMES` and no other name of `.example`; it writes down what it is asked."""
+    records = [f"--host-record={name},{each}" for name, known in NAMES.items() for each in known]
+    machine.start(
+        *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv"),
+        *("--user=root", "--pid-file=", "--bind-interfaces", f"--listen-address={RESOLVERS[1]}"),
+        *("--except-interface=lo", "--local=/example/", *records),
+        *("--log-queries", f"--log-facility={folder / 'queries'}"),
+    )
+
+
+def give_etc(machine: Machine) -> None:
+    """A copy of /etc on top of this machine's, without its names: resolv.conf is replaced there."""
+    machine.run("mount", "-t", "tmpfs", "etc", "/mnt")
+    machine.run("mkdir", "/mnt/upper", "/mnt/work")
+    layers = "lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work"
+    machine.run("mount", "-t", "overlay", "-o", layers, "overlay", "/etc")
+    machine.run("rm", "-f", "/etc/resolv.conf", "/etc/hosts")
 
 
 def give_disk(machine: Machine, device: str) -> None:
@@ -172,7 +207,10 @@ def give_disk(machine: Machine, device: str) -> None:
 
 
 def state_of(servers: Authority, signer: Signer) -> State:
-    nic = Nic(mac="02:00:00:00:00:01", name="eth1", purpose=Purpose.management, addresses=(f"{ADDRESS}/24",))
+    nics = (
+        Nic(mac=MACS["eth1"], name="eth1", purpose=Purpose.management, addresses=(f"{ADDRESS}/24",)),
+        Nic(mac=MACS["eth2"], name="eth2", purpose=Purpose.public, addresses=("9.9.9.2/24", "10.66.0.2/24")),
+    )
     server = servers.issue("storage.pileus.internal")
     storage = Storage(
         address=ADDRESS, certificate=server.certificate, key=server.key, ticket_key=signer.public
@@ -182,7 +220,7 @@ def state_of(servers: Authority, signer: Signer) -> State:
         machine=str(uuid4()),
         role=Role.storage,
         hostname="s-1-vm",
-        interfaces=Interfaces(nics=(nic,)),
+        interfaces=Interfaces(nics=nics, resolvers=RESOLVERS),
         storage=storage,
     )
 
@@ -270,12 +308,13 @@ def test_what_is_not_right_fails_with_the_reason_and_leaves_nothing(
     [
         (PRIVATE_WEB, "/ok.qcow2", "", f"private address {PRIVATE_WEB}"),
         ("rebind.example", "/ok.qcow2", "", f"private address {PRIVATE_WEB}"),
+        ("both.example", "/ok.qcow2", "", f"private address {PRIVATE_WEB}"),
         (WEB, "/to-private", f"http://{PRIVATE_WEB}/ok.qcow2", f"private address {PRIVATE_WEB}"),
         (WEB, "/to-name", "http://rebind.example/ok.qcow2", f"private address {PRIVATE_WEB}"),
         (WEB, "/to-agents", "http://169.254.0.1:8443/", "169.254.0.1, which is never downloaded from"),
         (WEB, "/to-itself", "http://127.0.0.1:22/", "127.0.0.1, which is never downloaded from"),
         (WEB, "/to-file", "file:///etc/passwd", "only http and https"),
-        ("absent.example", "/ok.qcow2", "", "absent.example does not resolve"),
+        ("absent.example", "/ok.qcow2", "", "absent.example does not resolve: Name or service not known"),
         ("0.0.0.0", "/ok.qcow2", "", "0.0.0.0, which is never downloaded from"),  # noqa: S104
         ("2130706433", "/ok.qcow2", "", "127.0.0.1, which is never downloaded from"),
     ],
@@ -288,6 +327,36 @@ def test_no_url_leads_where_downloads_may_not_go(
     status = bench.outcome(source(path, host=host))
     assert status["state"] == "failed"
     assert words in status["error"]
+
+
+def test_a_name_is_looked_up_once_and_the_connection_goes_where_that_led(bench: Bench) -> None:
+    before = bench.asked("images.example")
+    wanted = source("/ok.qcow2", host="images.example")
+    assert bench.outcome(wanted)["state"] == "ready"
+    # Whatever the name would lead to a moment later: nobody asks.
+    assert bench.asked("images.example") == before + 1
+
+
+def test_a_name_that_leads_nowhere_names_the_servers_that_were_asked(bench: Bench) -> None:
+    known = source("/ok.qcow2", host="images.example")
+    try:
+        for servers, words in [
+            (RESOLVERS[:1], "images.example does not resolve: .*; DNS servers asked: 9.9.9.54$"),
+            ((), "images.example does not resolve: .*; there is no DNS server to ask$"),
+        ]:
+            bench.resolve_by(*servers)
+            there = bench.storage.machine.answers("test", "-e", "/etc/resolv.conf")
+            assert there == bool(servers)
+            status = bench.outcome(known)
+            assert status["state"] == "failed"
+            assert re.match(words, status["error"]), status["error"]
+            bench.put()
+    finally:
+        bench.resolve_by(*RESOLVERS)
+    # The process that has no servers to ask finds the new ones by itself.
+    assert bench.outcome(known)["state"] == "ready"
+    absent = bench.outcome(source("/ok.qcow2", host="absent.example"))
+    assert absent["error"].endswith("; DNS servers asked: 9.9.9.54, 9.9.9.53")
 
 
 def test_the_operator_can_allow_a_private_network_but_never_the_control_network(bench: Bench) -> None:

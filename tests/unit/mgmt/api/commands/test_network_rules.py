@@ -50,15 +50,28 @@ def test_network_refuses_bad_addresses(world: World, gateway: str, netmask: str 
     assert world.call("listNetworks") == {}
 
 
-def test_new_dns_servers_of_a_zone_are_news_for_its_routers(world: World) -> None:
+@pytest.mark.parametrize(
+    ("kind", "news"),
+    [
+        (VmKind.router, {"dns1": 1, "dns2": 1, "internaldns1": 0, "internaldns2": 0}),
+        (VmKind.storage, {"dns1": 1, "dns2": 1, "internaldns1": 1, "internaldns2": 1}),
+        (VmKind.console, {"dns1": 1, "dns2": 1, "internaldns1": 1, "internaldns2": 1}),
+        (VmKind.user, {"dns1": 0, "internaldns1": 0}),
+    ],
+)
+def test_new_dns_servers_of_a_zone_are_news_for_who_asks_them(
+    world: World, kind: VmKind, news: dict[str, int]
+) -> None:
     vm = world.vm(world.network())
     with world.context.database.writing() as session:
-        router = session.get_one(tables.Vm, vm.id)
-        router.kind = VmKind.router
-        before = router.generation
-    for dns, raised in ({"dns1": "192.0.2.1"}, 1), ({"dns1": "192.0.2.1"}, 1), ({"dns2": "192.0.2.2"}, 2):
-        world.call("updateZone", "admin", id=world.ids["zone"], **dns)
-        assert world.get(tables.Vm, vm.id).generation == before + raised, dns
+        machine = session.get_one(tables.Vm, vm.id)
+        machine.kind = kind
+        generation = machine.generation
+    for number, (parameter, raised) in enumerate(news.items()):
+        generation += raised
+        for _ in "change", "the same again":
+            world.call("updateZone", "admin", id=world.ids["zone"], **{parameter: f"192.0.2.{number}"})
+            assert world.get(tables.Vm, vm.id).generation == generation, parameter
 
 
 def test_firewall_rule_is_a_row_and_a_job(world: World) -> None:

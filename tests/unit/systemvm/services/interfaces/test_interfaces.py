@@ -104,6 +104,19 @@ def test_ten_mistakes_get_ten_messages() -> None:
     assert "is the link-local NIC" in found["interfaces.routes[4].interface"]
 
 
+def test_resolvers_are_a_file_and_must_be_others() -> None:
+    asked = replace(INTERFACES, resolvers=("10.0.0.53", "9.9.9.9"))
+    assert problems_of(asked) == {}
+    (file,) = SERVICE.render(router_state(interfaces=asked)).files
+    assert file.path == "/etc/resolv.conf"
+    assert file.text.splitlines()[:2] == ["nameserver 10.0.0.53", "nameserver 9.9.9.9"]
+    own = PUBLIC_NIC.addresses[0].partition("/")[0]
+    for wrong in (own, "127.0.0.53", "0.0.0.0", "169.254.0.1", "224.0.0.1", "9.9.9.999"):  # noqa: S104
+        found = problems_of(replace(INTERFACES, resolvers=("9.9.9.9", wrong)))
+        assert list(found) == ["interfaces.resolvers[1]"], wrong
+        assert wrong in found["interfaces.resolvers[1]"]
+
+
 def test_nothing_is_planned_when_all_is_so() -> None:
     addresses = (*ours(3, *PUBLIC_NIC.addresses), *ours(4, *GUEST_NIC.addresses))
     now = seen(PUBLIC, GUEST, addresses=addresses, routes=(RouteSeen(3, "0.0.0.0/0", "203.0.113.1", True),))
