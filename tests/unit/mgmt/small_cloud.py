@@ -149,9 +149,9 @@ class SmallCloud:
         return self.simulator.machines[vm_id].state
 
 
-def make_cloud(folder: Path, *, memory_mib: int = 65536) -> SmallCloud:
-    """A fresh cloud below `folder`; its zone's system VMs are not made yet."""
-    database = Database(f"sqlite:///{folder / 'mgmt.db'}")
+def make_cloud(folder: Path, *, memory_mib: int = 65536, url: str = "") -> SmallCloud:
+    """A fresh cloud below `folder`; its zone's system VMs are not made yet. `url` is another database's."""
+    database = Database(url or f"sqlite:///{folder / 'mgmt.db'}")
     Base.metadata.create_all(database.engine)
     clock = Clock()
     simulator = Simulator(Faults())
