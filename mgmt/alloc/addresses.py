@@ -10,6 +10,7 @@ from mgmt.model.errors import NoCapacity, ParameterError
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import AddressState
 from mgmt.store.tables import Account, Domain, Network, PublicAddress, VlanRange, Vm
+from mgmt.store.usage import note_usage
 
 
 def claim(
@@ -62,7 +63,9 @@ def _claim(session: Session, zone_id: str, owner: Mapping[str, object], wanted: 
         query = query.where(PublicAddress.address == wanted)
     while (candidate := session.scalar(query.limit(1))) is not None:
         if _take(session, candidate, owner):
-            return session.get_one(PublicAddress, candidate, populate_existing=True)
+            taken = session.get_one(PublicAddress, candidate, populate_existing=True)
+            note_usage(session, taken)
+            return taken
     if wanted is not None:
         raise ParameterError(f"public IP address {wanted} is not free in this zone: choose another")
     raise NoCapacity("the zone has no free public IP address: release one, or add a range")

@@ -218,6 +218,7 @@ OWNED = (
     tables.Job,
     tables.Event,
     tables.Tag,
+    tables.UsageRecord,
 )
 INFRASTRUCTURE = (
     tables.Pod,

@@ -12,7 +12,7 @@ from mgmt.reconcile.certificates import Certificates
 from mgmt.reconcile.decide import Action, decide
 from mgmt.reconcile.look import take_snapshot
 from mgmt.reconcile.renew import renew
-from mgmt.reconcile.sweep import Sweeper
+from mgmt.reconcile.sweep import Sweeper, record_usage
 from mgmt.reconcile.watch import watch_health, watch_templates
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class Reconciler:
         self._sweep_jobs()
         if count % INFO_EVERY == 0:
             self._sweeper.sweep()
+            record_usage(self._runtime)
             renew(self._runtime)
             unrenewed = dict(self._certificates.unrenewed)
             update_alerts(self._runtime, {subject: left.days_left for subject, left in unrenewed.items()})

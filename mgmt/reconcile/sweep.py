@@ -1,4 +1,4 @@
-"""Old rows go: sessions that ended, jobs nobody asks for any more, VMs destroyed long ago."""
+"""Old rows go: ended sessions, jobs nobody asks for any more, VMs destroyed long ago. Usage is summed up."""
 
 import logging
 from datetime import datetime, timedelta
@@ -13,11 +13,13 @@ from mgmt.model.configuration import (
     EXPUNGE_DELAY,
     EXPUNGE_INTERVAL,
     JOB_EXPIRE_MINUTES,
+    USAGE_ENABLED,
 )
 from mgmt.model.errors import CloudError
 from mgmt.model.states import JobStatus, VmKind, VmState
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
+from mgmt.ops.usage import aggregate
 from mgmt.ops.vm_workflows import expunge_vm
 from mgmt.store.configured import configured
 from mgmt.store.tables import Alert, Event, Job, LoginSession, Vm
@@ -43,6 +45,14 @@ class Sweeper:
             self._expunged = moment
             for vm_id in _expired(self._runtime, moment - delay):
                 _expunge(self._runtime, vm_id)
+
+
+def record_usage(runtime: Runtime) -> None:
+    """Make the usage records of days that are over, unless that is switched off."""
+    with runtime.database.reading() as session:
+        enabled = configured(session, USAGE_ENABLED)
+    if enabled:
+        aggregate(runtime.database, runtime.now())
 
 
 def _purge(session: Session, moment: datetime) -> None:

@@ -12,9 +12,18 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session
 
+from mgmt.store.usage import watch_usage
+
 BUSY_SECONDS = 30
 POOL_CONNECTIONS = 32
 """Kept open; as many again when busy: API threads, jobs and the reconcile loop share one pool."""
+
+
+class WritingSession(Session):
+    """A session whose changes are also kept as usage, see `mgmt.store.usage`."""
+
+
+watch_usage(WritingSession)
 
 
 class Database:
@@ -33,7 +42,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session that commits at the end of the block, or rolls all back if the block raises."""
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with WritingSession(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:

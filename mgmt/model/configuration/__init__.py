@@ -27,6 +27,7 @@ from mgmt.model.configuration.items import (
     STORAGE_ALLOCATED_NOTICE,
     STORAGE_OVERPROVISIONING,
     STORAGE_USED_NOTICE,
+    USAGE_ENABLED,
     find_item,
 )
 
@@ -55,6 +56,7 @@ __all__ = [
     "STORAGE_ALLOCATED_NOTICE",
     "STORAGE_OVERPROVISIONING",
     "STORAGE_USED_NOTICE",
+    "USAGE_ENABLED",
     "ZONE",
     "Item",
     "Scope",

@@ -191,6 +191,14 @@ SESSION_MINUTES = Item(
     low=1,
     high=_YEAR_DAYS * 1440,
 )
+USAGE_ENABLED = Item(
+    name="enable.usage.server",
+    default=True,
+    category="Usage",
+    group="Usage",
+    description="true: usage records are made for each finished day",
+)
+
 _ALL: tuple[Item[Any], ...] = (
     EXPUNGE_DELAY,
     EXPUNGE_INTERVAL,
@@ -212,6 +220,7 @@ _ALL: tuple[Item[Any], ...] = (
     ALERT_PURGE_DAYS,
     JOB_EXPIRE_MINUTES,
     SESSION_MINUTES,
+    USAGE_ENABLED,
     *LIMIT_ITEMS,
     *PROJECT_ITEMS,
 )

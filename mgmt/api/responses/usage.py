@@ -1,0 +1,78 @@
+"""Usage records on the wire: hours of use."""
+
+from collections.abc import Sequence
+
+from mgmt.api.call import Call
+from mgmt.api.registry import Entity, Response
+from mgmt.api.responses.lookup import Owners, TagResponse, wire_time
+from mgmt.model.usage import UsageType
+from mgmt.store.tables import UsageRecord
+
+VMS = (UsageType.running_vm, UsageType.allocated_vm)
+
+
+class UsageRecordResponse(Response):
+    """Use of one resource within one day. `rawusage` is hours as a number, `usage` with their unit."""
+
+    accountid: str
+    usagetype: int
+    rawusage: str
+    usage: str
+    usageid: str | None
+    description: str
+    name: str
+    startdate: str | None
+    enddate: str | None
+    tags: list[TagResponse]
+    account: str | None = None
+    domain: str | None = None
+    domainid: str | None = None
+    domainpath: str | None = None
+    zoneid: str | None = None
+    virtualmachineid: str | None = None
+    offeringid: str | None = None
+    templateid: str | None = None
+    size: int | None = None
+
+
+def usage_record_responses(call: Call, rows: Sequence[UsageRecord]) -> list[UsageRecordResponse]:
+    """Records on the wire."""
+    owners = Owners(call, rows)
+    return [_record(row, owners) for row in rows]
+
+
+def _record(row: UsageRecord, owners: Owners) -> UsageRecordResponse:
+    names = owners.names(row)
+    hours = f"{row.raw:.6f}".rstrip("0").rstrip(".")
+    return UsageRecordResponse(
+        accountid=row.account_id,
+        account=names["account"],
+        domain=names["domain"],
+        domainid=names["domainid"],
+        domainpath=names["domainpath"],
+        usagetype=row.type,
+        rawusage=hours,
+        usage=f"{hours} Hrs",
+        usageid=row.resource_id,
+        virtualmachineid=row.resource_id if row.type in VMS else None,
+        description=row.description,
+        name=row.name,
+        zoneid=row.zone_id,
+        offeringid=row.offering_id,
+        templateid=row.template_id,
+        size=row.size or None,
+        startdate=wire_time(row.start),
+        enddate=wire_time(row.end),
+        tags=[],
+    )
+
+
+USAGE_RECORD = Entity(UsageRecord, UsageRecordResponse, "usagerecord", usage_record_responses)
+
+
+class UsageTypeResponse(Response):
+    """A kind of usage."""
+
+    id: int
+    name: str
+    description: str

@@ -1,0 +1,110 @@
+"""Usage records: for each finished day (UTC) and each use, how many hours it was.
+
+A day's records and the note that it is done are one transaction, so that a crash leaves neither half a day
+nor a day twice.
+"""
+
+import logging
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, insert, or_, select
+from sqlalchemy.orm import Session
+
+from mgmt.model.usage import USAGE_WORDS, UsageType
+from mgmt.store.database import Database
+from mgmt.store.tables import Setting, UsageRecord, UsageSpan
+from mgmt.store.tables.base import new_id
+
+log = logging.getLogger(__name__)
+
+MARK = "usage.aggregated"
+"""The setting with the last day that is done, as 2026-01-31."""
+DAY = timedelta(days=1)
+
+
+def aggregate(database: Database, moment: datetime) -> int:
+    """Make the records of every finished day that has none yet; how many days that were."""
+    days = 0
+    while _aggregate_next(database, moment):
+        days += 1
+    return days
+
+
+def forget_spans(session: Session, before: datetime) -> None:
+    """Delete spans that ended before a moment and are in records already."""
+    done = _done(session)
+    if done is not None:
+        session.execute(delete(UsageSpan).where(UsageSpan.ended < min(before, _start(done) + DAY)))
+
+
+def _aggregate_next(database: Database, moment: datetime) -> bool:
+    with database.reading() as session:
+        day = _next_day(session)
+    if day is None or _start(day) + DAY > moment:
+        return False
+    with database.writing() as session:
+        if _next_day(session) != day:
+            return True  # another server did it
+        records = _records(session, day)
+        if records:
+            session.execute(insert(UsageRecord), records)
+        session.merge(Setting(name=MARK, value=day.isoformat()))
+    log.info("usage of %s: %d records", day, len(records))
+    return True
+
+
+def _next_day(session: Session) -> date | None:
+    """The first day without records; None while nothing was ever used."""
+    done = _done(session)
+    if done is not None:
+        return done + DAY
+    first = session.scalar(select(func.min(UsageSpan.started)))
+    return first.date() if first else None
+
+
+def _done(session: Session) -> date | None:
+    mark = session.get(Setting, MARK, with_for_update=True)
+    return date.fromisoformat(mark.value) if mark else None
+
+
+def _start(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _records(session: Session, day: date) -> list[dict[str, Any]]:
+    """One row for each use that the day saw; pieces of the same use are added up."""
+    start, end = _start(day), _start(day) + DAY
+    query = select(UsageSpan).where(
+        UsageSpan.started < end, or_(UsageSpan.ended.is_(None), UsageSpan.ended > start)
+    )
+    seconds: dict[tuple[Any, ...], float] = defaultdict(float)
+    spans: dict[tuple[Any, ...], UsageSpan] = {}
+    for span in session.scalars(query.execution_options(yield_per=1000)):
+        use = (span.account_id, span.type, span.resource_id, span.offering_id, span.template_id, span.size)
+        spans[use] = span
+        seconds[use] += (min(span.ended or end, end) - max(span.started, start)).total_seconds()
+    return [
+        _record(spans[use], round(amount / 3600, 6), start, end) for use, amount in seconds.items() if amount
+    ]
+
+
+def _record(span: UsageSpan, hours: float, start: datetime, end: datetime) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "account_id": span.account_id,
+        "domain_id": span.domain_id,
+        "type": span.type,
+        "zone_id": span.zone_id,
+        "resource_id": span.resource_id,
+        "name": span.name,
+        "description": f"{USAGE_WORDS[UsageType(span.type)][1]} of {span.name}",
+        "offering_id": span.offering_id,
+        "template_id": span.template_id,
+        "size": span.size,
+        "raw": hours,
+        "start": start,
+        "end": end - timedelta(seconds=1),
+        "created": end,
+    }

@@ -1,0 +1,151 @@
+"""Spans of usage, opened and closed in the very transaction that changes what is used.
+
+Whoever changes a VM, a volume, an address, a template or a snapshot says nothing about usage: before its
+rows are written, they are compared here with the spans that are open for them. So no place can forget it,
+and a change that is rolled back leaves no span.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import event, inspect, select
+from sqlalchemy.orm import Session
+
+from mgmt.model.states import AddressState, TemplateState, VmKind, VmState
+from mgmt.model.usage import UsageType
+from mgmt.store.tables import PublicAddress, Snapshot, Template, UsageSpan, Vm, Volume
+from mgmt.store.tables.base import now
+
+NO_VM = (VmState.destroyed, VmState.expunging, VmState.error)
+NO_VOLUME = ("Destroy", "UploadError")
+BACKED_UP = "BackedUp"
+WATCHED: dict[type[Any], tuple[str, ...]] = {
+    Vm: ("state", "removed", "offering_id", "account_id"),
+    Volume: ("state", "removed", "size", "offering_id", "account_id", "vm_id"),
+    PublicAddress: ("state", "removed", "account_id", "is_system"),
+    Template: ("state", "removed", "size", "account_id"),
+    Snapshot: ("state", "removed", "physical_size", "account_id"),
+}
+"""The columns that decide what is used."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """A kind of usage of a resource by an account; another size, offering or owner is another use."""
+
+    type: UsageType
+    account_id: str
+    domain_id: str
+    size: int = 0
+    offering_id: str | None = None
+    template_id: str | None = None
+
+
+def watch_usage(session_class: type[Session]) -> None:
+    """Have all sessions of a class keep the spans true."""
+    event.listen(session_class, "before_flush", _before_flush)
+
+
+def note_usage(session: Session, *rows: Any) -> None:
+    """Compare rows with their open spans now: for rows that a plain UPDATE changed, which nobody sees."""
+    if not rows:
+        return
+    ids = [row.id for row in rows]
+    query = select(UsageSpan).where(UsageSpan.resource_id.in_(ids), UsageSpan.ended.is_(None))
+    with session.no_autoflush:
+        spans = list(session.scalars(query))
+        spans += [item for item in session.new if isinstance(item, UsageSpan) and item.resource_id in ids]
+        for row in rows:
+            _compare(session, row, [span for span in spans if span.resource_id == row.id])
+
+
+def _before_flush(session: Session, *_: object) -> None:
+    for row in [item for item in session.new if type(item) in WATCHED]:
+        for use in _uses(session, row):
+            session.add(_span(row, use))
+    note_usage(session, *_changed(session.dirty))
+
+
+def _changed(rows: Iterable[Any]) -> Iterator[Any]:
+    for row in rows:
+        attributes = inspect(row).attrs
+        if any(attributes[name].history.has_changes() for name in WATCHED.get(type(row), ())):
+            yield row
+
+
+def _compare(session: Session, row: Any, open_spans: list[UsageSpan]) -> None:
+    wanted = {*_uses(session, row)}
+    for span in open_spans:
+        use = _use_of(span)
+        if use in wanted:
+            wanted.discard(use)
+        else:
+            span.ended = now()
+    for use in wanted:
+        session.add(_span(row, use))
+
+
+def _use_of(span: UsageSpan) -> Use:
+    return Use(
+        UsageType(span.type),
+        span.account_id,
+        span.domain_id,
+        span.size,
+        span.offering_id,
+        span.template_id,
+    )
+
+
+def _span(row: Any, use: Use) -> UsageSpan:
+    return UsageSpan(
+        account_id=use.account_id,
+        domain_id=use.domain_id,
+        type=int(use.type),
+        zone_id=row.zone_id,
+        resource_id=row.id,
+        name=row.address if isinstance(row, PublicAddress) else row.name,
+        offering_id=use.offering_id,
+        template_id=use.template_id,
+        size=use.size,
+        started=now(),
+    )
+
+
+def _uses(session: Session, row: Any) -> Iterator[Use]:
+    """What a row means, as it is now."""
+    if row.removed is not None or not row.account_id:
+        return
+    owner = (row.account_id, row.domain_id)
+    if isinstance(row, Vm):
+        yield from _of_vm(row)
+    elif isinstance(row, Volume):
+        if row.state not in NO_VOLUME and _is_guests(session, row):
+            yield Use(UsageType.volume, *owner, row.size, row.offering_id, row.template_id)
+    elif isinstance(row, PublicAddress):
+        if row.state == AddressState.allocated and not row.is_system:
+            yield Use(UsageType.public_address, *owner)
+    elif isinstance(row, Template):
+        if row.state == TemplateState.ready and not row.is_builtin:
+            kind = UsageType.iso if row.kind == "iso" else UsageType.template
+            yield Use(kind, *owner, row.size)
+    elif isinstance(row, Snapshot) and row.state == BACKED_UP:
+        yield Use(UsageType.snapshot, *owner, row.physical_size)
+
+
+def _of_vm(vm: Vm) -> Iterator[Use]:
+    if vm.kind != VmKind.user or vm.state in NO_VM:
+        return
+    owner = (vm.account_id, vm.domain_id)
+    yield Use(UsageType.allocated_vm, *owner, 0, vm.offering_id, vm.template_id)
+    if vm.state in (VmState.running, VmState.stopping):
+        yield Use(UsageType.running_vm, *owner, 0, vm.offering_id, vm.template_id)
+
+
+def _is_guests(session: Session, volume: Volume) -> bool:
+    """Whether a volume is not a system VM's."""
+    if volume.vm_id is None:
+        return True
+    fresh = [item for item in session.new if isinstance(item, Vm) and item.id == volume.vm_id]
+    vm = fresh[0] if fresh else session.get(Vm, volume.vm_id)
+    return vm is None or vm.kind == VmKind.user
