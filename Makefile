@@ -4,7 +4,13 @@ PILEUS := .venv/bin/pileus
 # Tests wait more than they compute: more processes than processors (tests/rings.py).
 PYTEST := $(PYTHON) -m pytest -n 6 --no-loadscope-reorder
 
-.PHONY: help setup up down clean status test test-long unit bench lint
+# What `make sim` makes, and where; it needs no root.
+HOSTS := 1000
+VMS := 10000
+SIM_HOME := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pileus-sim
+SIM_PORT := 8080
+
+.PHONY: help setup up down clean status sim test test-long unit bench lint
 
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -24,6 +30,10 @@ clean:  ## remove everything `make up` made
 
 status:  ## what runs, and where
 	@$(PILEUS) status
+
+sim:  ## a management server with a simulated cloud (HOSTS=1000 VMS=10000)
+	@[ -x $(PYTHON) ] || scripts/setup
+	@$(PYTHON) -m mgmt.sim --home "$(SIM_HOME)" --hosts $(HOSTS) --vms $(VMS) --port $(SIM_PORT)
 
 test:  ## every test ring this machine can run
 	@scripts/setup test

@@ -1,6 +1,7 @@
 """Puts one management server together: store, jobs, drivers, loops. The only module that knows all parts."""
 
 import atexit
+from collections.abc import Callable
 from pathlib import Path
 
 from mgmt.agents.tls import Credentials
@@ -18,12 +19,17 @@ from mgmt.reconcile.loop import Reconciler
 _SQLITE = "sqlite:///"
 
 
-def start_runtime(opened: Opened) -> Context:
-    """Start what runs in the background, and give the API its context. Ends with the process."""
+def start_runtime(opened: Opened, prepare: Callable[[Runtime], None] | None = None) -> Context:
+    """Start what runs in the background, and give the API its context. Ends with the process.
+
+    `prepare` is called before the first job runs and before the loop looks at the hosts.
+    """
     authority = Authority(opened.config.pki_dir)
     credentials = Credentials(authority.server_ca, authority.management_file)
     drivers: dict[str, Driver] = {"kvm": KvmDriver(credentials), "simulator": Simulator()}
     runtime = Runtime(database=opened.database, seal=opened.seal, authority=authority, drivers=drivers)
+    if prepare is not None:
+        prepare(runtime)
     jobs = DurableJobs(runtime, records_url(opened.config))
     jobs.launch()
     loop = Reconciler(runtime, jobs.sweep)

@@ -15,6 +15,7 @@ from gunicorn.app.base import BaseApplication
 
 from mgmt.api.app import create_app
 from mgmt.bootstrap import Opened, open_store
+from mgmt.ops.runtime import Runtime
 from mgmt.runtime import start_runtime
 from mgmt.web import create_pages
 
@@ -41,19 +42,21 @@ class Server(BaseApplication):  # type: ignore[misc]
         return self._load()
 
 
-def build(opened: Opened) -> Flask:
-    """The application with its runtime running."""
-    app = create_app(start_runtime(opened))
+def build(opened: Opened, prepare: Callable[[Runtime], None] | None = None) -> Flask:
+    """The application with its runtime running, prepared before it starts."""
+    app = create_app(start_runtime(opened, prepare))
     app.register_blueprint(create_pages())
     return app
 
 
-def serve(home: Path) -> None:
-    """Listen until told to stop."""
+def serve(
+    home: Path, prepare: Callable[[Runtime], None] | None = None, ready: Callable[[], None] | None = None
+) -> None:
+    """Listen until told to stop. `ready` is called in the worker, once it can answer."""
     opened = open_store(home)
     opened.database.close()  # the worker opens its own connections after the fork
     config = opened.config
-    options = {
+    options: dict[str, Any] = {
         "bind": f"{config.listen_address}:{config.listen_port}",
         "worker_class": "gthread",
         "workers": 1,
@@ -64,7 +67,9 @@ def serve(home: Path) -> None:
         "control_socket_disable": True,
         "proc_name": "pileus-mgmt",
     }
-    Server(options, lambda: build(open_store(home))).run()
+    if ready is not None:
+        options["post_worker_init"] = lambda _worker: ready()
+    Server(options, lambda: build(open_store(home), prepare)).run()
 
 
 @click.command()
