@@ -12,6 +12,7 @@ from mgmt.store.tables import (
     BalancerMember,
     BalancerRule,
     FirewallRule,
+    Host,
     Network,
     Nic,
     PortForwardingRule,
@@ -243,6 +244,13 @@ def console_proxy(cloud: SmallCloud) -> Arguments:
     return {"vm_id": next(row for row in cloud.rows(Vm) if row.kind == "console").id}
 
 
+def closed_host(cloud: SmallCloud) -> Arguments:
+    """A host that takes nothing new and still has the zone's system VMs."""
+    with cloud.runtime.database.writing() as session:
+        session.get_one(Host, cloud.host_id).resource_state = "PrepareForMaintenance"
+    return {"host_id": cloud.host_id}
+
+
 def whole_zone(cloud: SmallCloud) -> Arguments:
     for row in cloud.rows(Vm):
         cloud.run(names.DESTROY_SYSTEM_VM, vm_id=row.id)
@@ -291,4 +299,6 @@ SCENARIOS = (
     Scenario(names.REBOOT_SYSTEM_VM, router, "reboot router"),
     Scenario(names.DESTROY_SYSTEM_VM, console_proxy, "destroy console proxy"),
     Scenario(names.ENSURE_SYSTEM_VMS, whole_zone, "make system VMs"),
+    Scenario(names.PREPARE_HOST, closed_host, "prepare host for maintenance"),
+    Scenario(names.RECONNECT_HOST, closed_host, "reconnect host"),
 )
