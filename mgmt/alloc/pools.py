@@ -30,6 +30,13 @@ def place_volume(session: Session, host_id: str, size: int) -> StoragePool:
     raise NoCapacity(f"no storage pool for a volume of {size / _GIB:.1f} GiB: {why}")
 
 
+def require_room(session: Session, pool: StoragePool, more: int) -> None:
+    """Raise NoCapacity unless a pool may promise `more` bytes to a volume that it has."""
+    values = all_values(session, (STORAGE_OVERPROVISIONING, POOL_ALLOCATED_LIMIT, POOL_USED_LIMIT))
+    if reason := _why_not(session, pool, more, values):
+        raise NoCapacity(f"no room to grow a volume by {more / _GIB:.1f} GiB: pool {pool.name} {reason}")
+
+
 def _why_not(session: Session, pool: StoragePool, size: int, values: Values) -> str:
     """Why a pool takes no volume of this size, as the end of a sentence; empty if it does."""
     places = ((Scope.pool, pool.id), (Scope.zone, pool.zone_id))

@@ -44,7 +44,7 @@ class Plug:
 
 @dataclass(frozen=True, kw_only=True)
 class VmInput:
-    """A VM. `memory` in MiB; NICs and disks in their order."""
+    """A VM. `memory` in MiB; NICs and disks in their order; `iso` lies in its CD drive."""
 
     id: str
     name: str
@@ -53,6 +53,7 @@ class VmInput:
     memory: int
     plugs: tuple[Plug, ...] = ()
     disks: tuple[Disk, ...] = ()
+    iso: TemplatePull | None = None
     reboots: int = 0
 
 
@@ -68,7 +69,7 @@ class Identity:
 
 
 def compile_guest(vm: VmInput) -> Domain:
-    """A tenant's VM: boots from its first disk."""
+    """A tenant's VM: boots from its first disk, or from its CD while that disk is blank."""
     return Domain(
         id=vm.id,
         name=vm.name,
@@ -77,6 +78,7 @@ def compile_guest(vm: VmInput) -> Domain:
         memory_mib=vm.memory,
         nics=tuple(DomainNic(mac=plug.mac, bridge=plug.bridge) for plug in vm.plugs),
         volumes=_volumes(vm.disks),
+        iso=vm.iso,
         reboots=vm.reboots,
     )
 

@@ -92,6 +92,13 @@ class VolumeState(StrEnum):
     error = "UploadError"
 
 
+class ImageKind(StrEnum):
+    """What VMs are made from: disk images, or CDs that they are installed from."""
+
+    template = "template"
+    iso = "iso"
+
+
 class VolumeKind(StrEnum):
     """Root disk or data disk."""
 

@@ -18,7 +18,7 @@ from mgmt.desired.domain import (
 from mgmt.desired.host import guest_bridge
 from mgmt.desired.links import link_name
 from mgmt.model.errors import CloudError, Unavailable
-from mgmt.model.states import VmKind
+from mgmt.model.states import VmKind, VmState
 from mgmt.ops.endpoints import driver_of, host_endpoint, placed_host
 from mgmt.ops.runtime import Runtime
 from mgmt.pki import tickets
@@ -75,6 +75,22 @@ def put_vm(
     return status.reason
 
 
+def put_as_it_is(runtime: Runtime, vm_id: str) -> None:
+    """Tell the host that has a VM's definition what its rows say now, in the power state that it has.
+
+    Nothing to do for a VM that no host knows. Raises AgentError, CloudError.
+    """
+    with runtime.database.reading() as session:
+        vm = session.get_one(Vm, vm_id)
+        host_id = vm.host_id or vm.last_host_id
+        host = session.get(Host, host_id) if host_id else None
+    if host is None:
+        return
+    if vm.host_id is None and driver_of(runtime, host).domain_status(host_endpoint(host), vm_id) is None:
+        return
+    put_vm(runtime, vm_id, "running" if vm.state == VmState.running else "stopped", host_id=host.id)
+
+
 def remove_vm(runtime: Runtime, vm_id: str, host_id: str | None) -> None:
     """Remove a VM and its own volumes from a host; fine if it was never there."""
     with runtime.database.reading() as session:
@@ -94,6 +110,7 @@ def compile_domain(runtime: Runtime, session: Session, vm: Vm, power: str) -> Do
         memory=size.memory,
         plugs=_plugs(session, vm),
         disks=_disks(runtime, session, vm),
+        iso=_iso(runtime, session, vm),
         reboots=vm.reboots,
     )
     if vm.kind == VmKind.user:
@@ -179,9 +196,17 @@ def _base(runtime: Runtime, session: Session, volume: Volume, vm: Vm | None) -> 
         return TemplatePull(template=SYSTEM_IMAGE) if volume.device == 0 else None
     if volume.template_id is None:
         return None
-    template = session.get_one(Template, volume.template_id)
+    return _pull(runtime, session, session.get_one(Template, volume.template_id))
+
+
+def _iso(runtime: Runtime, session: Session, vm: Vm) -> TemplatePull | None:
+    iso = session.get(Template, vm.iso_id) if vm.iso_id else None
+    return None if iso is None or iso.removed is not None else _pull(runtime, session, iso)
+
+
+def _pull(runtime: Runtime, session: Session, template: Template) -> TemplatePull:
     storage = session.scalar(
-        select(Vm).where(Vm.kind == VmKind.storage, Vm.zone_id == volume.zone_id, Vm.removed.is_(None))
+        select(Vm).where(Vm.kind == VmKind.storage, Vm.zone_id == template.zone_id, Vm.removed.is_(None))
     )
     if storage is None or storage.management_address is None:
         raise Unavailable(f"template {template.name}: the zone has no storage VM yet; try again in a minute")

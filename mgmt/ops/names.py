@@ -20,6 +20,9 @@ CREATE_VOLUME: Final = "create_volume"  # volume_id, vm_id=None (attach to it)
 ATTACH_VOLUME: Final = "attach_volume"  # volume_id, vm_id, device=None
 DETACH_VOLUME: Final = "detach_volume"  # volume_id
 DELETE_VOLUME: Final = "delete_volume"  # volume_id
+RESIZE_VOLUME: Final = "resize_volume"  # volume_id, size (bytes), offering_id=None (as before)
+ATTACH_ISO: Final = "attach_iso"  # vm_id, iso_id
+DETACH_ISO: Final = "detach_iso"  # vm_id
 
 APPLY_RULE: Final = "apply_rule"  # rule ("firewall", "egress", "port_forwarding", "balancer"), rule_id
 REVOKE_RULE: Final = "revoke_rule"  # rule, rule_id

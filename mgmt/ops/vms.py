@@ -13,7 +13,7 @@ from mgmt.alloc.limits import reserve_all
 from mgmt.alloc.macs import new_mac
 from mgmt.alloc.sizes import Size, set_size
 from mgmt.model.errors import ParameterError
-from mgmt.model.states import TemplateState, VmKind, VmState, VolumeKind
+from mgmt.model.states import ImageKind, TemplateState, VmKind, VmState, VolumeKind
 from mgmt.ops.instance_groups import group_named
 from mgmt.ops.instance_names import next_instance_name
 from mgmt.ops.passwords import set_new_password
@@ -39,7 +39,8 @@ class VmRequest:
 
     `name` is the host name, empty for a generated one; `user_data` is base64, `user_data_values` are its
     variables; sizes are bytes. `disk_offering` adds a data disk, of `disk_bytes` where the offering leaves it
-    open; `size` is the VM's where its own offering does (None: the offering's). `group` is a name.
+    open; where the template is an ISO, it is the blank root disk's, and the ISO lies in the CD drive. `size`
+    is the VM's where its own offering does (None: the offering's). `group` is a name.
     """
 
     account_id: str
@@ -63,6 +64,11 @@ class VmRequest:
     disk_bytes: int = 0
     details: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_from_iso(self) -> bool:
+        """Whether its root disk begins blank."""
+        return self.template.kind == ImageKind.iso
+
 
 def create_vm(session: Session, seal: Seal, request: VmRequest) -> Vm:
     """Insert a VM (state Stopped) with its root volume, data volume and NICs; DEPLOY_VM does the rest.
@@ -84,6 +90,7 @@ def create_vm(session: Session, seal: Seal, request: VmRequest) -> Vm:
         zone_id=request.zone_id,
         offering_id=request.offering.id,
         template_id=request.template.id,
+        iso_id=request.template.id if request.is_from_iso else None,
         user_data=request.user_data,
         user_data_id=request.user_data_id,
         user_data_values=dict(request.user_data_values),
@@ -130,6 +137,12 @@ def _check_template(request: VmRequest) -> None:
         raise ParameterError(f"template {template.name} is {template.state}: wait until it is Ready")
     if template.zone_id != request.zone_id:
         raise ParameterError(f"template {template.name} is not in that zone: register it there first")
+    if request.is_from_iso and not template.bootable:
+        raise ParameterError(f"ISO {template.name} is not bootable: deploy from another one and attach it")
+    if request.is_from_iso and request.disk_offering is None:
+        raise ParameterError(f"ISO {template.name} brings no root disk: send diskofferingid for one")
+    if request.disk_offering is not None and not (request.disk_offering.disk_bytes or request.disk_bytes):
+        raise ParameterError(f"disk offering {request.disk_offering.name} leaves the size open: send size")
     if not request.networks:
         raise ParameterError("a VM needs a network: name one in networkids")
     for network, _address in request.networks:
@@ -189,6 +202,17 @@ def add_nic(
 
 
 def _add_volumes(session: Session, vm: Vm, request: VmRequest) -> None:
+    if request.is_from_iso and request.disk_offering is not None:
+        _add_volume(
+            session,
+            vm,
+            name=f"ROOT-{vm.id[:8]}",
+            kind=VolumeKind.root,
+            size=request.root_disk_bytes or request.disk_offering.disk_bytes or request.disk_bytes,
+            device=0,
+            offering_id=request.disk_offering.id,
+        )
+        return
     wanted = request.root_disk_bytes or request.offering.root_disk_bytes
     _add_volume(
         session,

@@ -7,7 +7,7 @@ from mgmt.alloc.counted import release_volumes
 from mgmt.alloc.pools import place_volume
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmState, VolumeKind, VolumeState
-from mgmt.ops.domains import compile_domain, disk_of, put_vm
+from mgmt.ops.domains import disk_of, put_as_it_is
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
@@ -39,7 +39,7 @@ def attach_volume(
         if not is_running:
             return
         saga.step("make the volume", lambda: make_file(runtime, volume_id))
-        saga.step("plug the volume in", lambda: _replug(runtime, vm_id))
+        saga.step("plug the volume in", lambda: put_as_it_is(runtime, vm_id))
 
 
 def detach_volume(runtime: Runtime, saga: Saga, *, volume_id: str) -> None:
@@ -54,7 +54,7 @@ def detach_volume(runtime: Runtime, saga: Saga, *, volume_id: str) -> None:
             undo=lambda _: _restore(runtime, volume_id, vm_id, device),
         )
         if saga.step("look at the VM", lambda: _has_domain(runtime, vm_id)):
-            saga.step("unplug the volume", lambda: _replug(runtime, vm_id))
+            saga.step("unplug the volume", lambda: put_as_it_is(runtime, vm_id))
 
 
 def delete_volume(runtime: Runtime, saga: Saga, *, volume_id: str) -> None:
@@ -108,7 +108,7 @@ def _detach(runtime: Runtime, volume_id: str, *, forget_pool: bool = False) -> N
         if forget_pool and volume.state != VolumeState.ready:
             volume.pool_id = None
     if forget_pool and vm_id is not None and _is_running(runtime, vm_id):
-        _replug(runtime, vm_id)
+        put_as_it_is(runtime, vm_id)
 
 
 def _restore(runtime: Runtime, volume_id: str, vm_id: str, device: int | None) -> None:
@@ -148,29 +148,6 @@ def make_file(runtime: Runtime, volume_id: str) -> None:
     driver_of(runtime, host).put_volume(host_endpoint(host), document)
     with runtime.database.writing() as session:
         session.get_one(Volume, volume_id).state = VolumeState.ready
-
-
-def _replug(runtime: Runtime, vm_id: str) -> None:
-    """Tell the VM's host about its volumes, in the power state that it has."""
-    with runtime.database.reading() as session:
-        vm = session.get_one(Vm, vm_id)
-    if vm.host_id is not None:
-        put_vm(runtime, vm_id, "running" if vm.state == VmState.running else "stopped")
-    else:
-        _put_stopped(runtime, vm)
-
-
-def _put_stopped(runtime: Runtime, vm: Vm) -> None:
-    """Update the definition of a stopped VM on the host where it last was."""
-    with runtime.database.reading() as session:
-        host = session.get(Host, vm.last_host_id) if vm.last_host_id else None
-        if host is None:
-            return
-        driver, endpoint = driver_of(runtime, host), host_endpoint(host)
-        if driver.domain_status(endpoint, vm.id) is None:
-            return
-        document = compile_domain(runtime, session, session.get_one(Vm, vm.id), "stopped")
-    driver.put_domain(endpoint, document)
 
 
 def make_data_files(runtime: Runtime, vm_id: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mgmt.ops import (
+    isos,
     maintenance,
     names,
     networks,
@@ -14,6 +15,7 @@ from mgmt.ops import (
     system_vm_workflows,
     templates,
     vm_workflows,
+    volume_sizes,
     volumes,
 )
 from mgmt.ops.runtime import Runtime
@@ -45,6 +47,9 @@ WORKFLOWS: Mapping[str, Workflow] = {
     names.ATTACH_VOLUME: volumes.attach_volume,
     names.DETACH_VOLUME: volumes.detach_volume,
     names.DELETE_VOLUME: volumes.delete_volume,
+    names.RESIZE_VOLUME: volume_sizes.resize_volume,
+    names.ATTACH_ISO: isos.attach_iso,
+    names.DETACH_ISO: isos.detach_iso,
     names.APPLY_RULE: rules.apply_rule,
     names.REVOKE_RULE: rules.revoke_rule,
     names.ASSIGN_MEMBERS: rules.assign_members,

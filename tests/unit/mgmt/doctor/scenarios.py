@@ -17,6 +17,7 @@ from mgmt.store.tables import (
     Nic,
     PortForwardingRule,
     PublicAddress,
+    Template,
     Vm,
     Volume,
 )
@@ -166,6 +167,46 @@ def volume_to_delete(cloud: SmallCloud) -> Arguments:
     return arguments
 
 
+def new_iso(cloud: SmallCloud) -> str:
+    row = Template(
+        account_id=cloud.account_id,
+        domain_id=cloud.domain_id,
+        zone_id=cloud.zone_id,
+        name="cd",
+        display_text="cd",
+        url="http://172.31.240.1/cd.iso",
+        format="ISO",
+        kind="iso",
+        state="Ready",
+        sha256="1" * 64,
+    )
+    return str(cloud.add(row).id)
+
+
+def iso_to_attach(cloud: SmallCloud) -> Arguments:
+    return {"vm_id": town(cloud).vm.id, "iso_id": new_iso(cloud)}
+
+
+def iso_to_detach(cloud: SmallCloud) -> Arguments:
+    arguments = iso_to_attach(cloud)
+    cloud.run(names.ATTACH_ISO, **arguments)
+    return {"vm_id": arguments["vm_id"]}
+
+
+def attached_volume_to_grow(cloud: SmallCloud) -> Arguments:
+    return {**volume_to_detach(cloud), "size": 2 << 30}
+
+
+def detached_volume_to_grow(cloud: SmallCloud) -> Arguments:
+    return {**volume_to_delete(cloud), "size": 2 << 30}
+
+
+def root_to_grow(cloud: SmallCloud) -> Arguments:
+    vm_id = stopped_vm(cloud)["vm_id"]
+    root = next(row for row in cloud.rows(Volume) if row.vm_id == vm_id)
+    return {"volume_id": root.id, "size": 2 << 30}
+
+
 def rule_to_apply(cloud: SmallCloud) -> Arguments:
     ports = {"protocol": "tcp", "cidrs": ["0.0.0.0/0"], "start_port": 80, "end_port": 80}
     return {"rule": "firewall", "rule_id": town(cloud).rule(FirewallRule, **ports)}
@@ -280,6 +321,18 @@ SCENARIOS = (
     Scenario(names.ATTACH_VOLUME, volume_to_attach, "attach volume"),
     Scenario(names.DETACH_VOLUME, volume_to_detach, "detach volume"),
     Scenario(names.DELETE_VOLUME, volume_to_delete, "delete volume"),
+    Scenario(names.RESIZE_VOLUME, attached_volume_to_grow, "grow attached volume"),
+    Scenario(names.RESIZE_VOLUME, detached_volume_to_grow, "grow detached volume"),
+    Scenario(names.RESIZE_VOLUME, root_to_grow, "grow root volume of a stopped VM"),
+    Scenario(
+        names.RESIZE_VOLUME,
+        refused("put_domain", attached_volume_to_grow),
+        "grow attached volume, refused",
+        succeeds=False,
+    ),
+    Scenario(names.ATTACH_ISO, iso_to_attach, "attach ISO"),
+    Scenario(names.ATTACH_ISO, refused("put_domain", iso_to_attach), "attach ISO, refused", succeeds=False),
+    Scenario(names.DETACH_ISO, iso_to_detach, "detach ISO"),
     Scenario(names.APPLY_RULE, rule_to_apply, "apply rule"),
     Scenario(
         names.APPLY_RULE, refused("machine.put_state", rule_to_apply), "apply rule, refused", succeeds=False
