@@ -36,7 +36,8 @@ def up(uplink: str, api_address: str | None, api_port: int | None) -> None:
     from appliance.launcher.up import bring_up
 
     paths = Paths.from_environment()
-    # Not remembered: a way out is open as long as somebody asks for it.
+    # Not remembered for the next call: a way out is open as long as somebody asks for it. The boot unit asks
+    # for what was asked last.
     changes: dict[str, object] = {"uplink": uplink}
     if api_address is not None:
         changes["api_address"] = _address(api_address)

@@ -14,13 +14,18 @@ def has_systemd() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-def machine_daemons(paths: Paths) -> Daemons:
-    """The machine's way to run this cloud's daemons.
+def uses_systemd() -> bool:
+    """Whether this cloud's daemons are systemd's.
 
     `PILEUS_DAEMONS=processes` asks for plain processes also where systemd is: a cloud inside a network
     namespace needs it, because systemd's units would run outside.
     """
-    if has_systemd() and os.environ.get("PILEUS_DAEMONS") != "processes":
+    return has_systemd() and os.environ.get("PILEUS_DAEMONS") != "processes"
+
+
+def machine_daemons(paths: Paths) -> Daemons:
+    """The machine's way to run this cloud's daemons."""
+    if uses_systemd():
         return Systemd()
     paths.daemons.mkdir(parents=True, exist_ok=True)
     return Processes(paths.daemons)

@@ -14,7 +14,8 @@ import libvirt
 from appliance.hostagent.domain_xml import NAME_PREFIX
 from appliance.hostagent.networks import remove_all
 from appliance.launcher import node
-from appliance.launcher.daemons import machine_daemons
+from appliance.launcher.boot_unit import BootUnit
+from appliance.launcher.daemons import machine_daemons, uses_systemd
 from appliance.launcher.libvirt import DAEMON_NAME, libvirt_uri
 from appliance.launcher.settings import read_settings
 from appliance.launcher.steps import Progress, Step, StepFailed
@@ -26,8 +27,12 @@ GRACE = 15.0
 
 
 def down_steps(paths: Paths) -> list[Step]:
-    """Stop management server, VMs, agents, libvirtd and networks, in this order; idempotent."""
+    """Boot starts nothing; management server, VMs, agents, libvirtd, networks stop, in this order."""
     daemons = machine_daemons(paths)
+
+    def boot(say: Progress) -> str:
+        was_enabled = uses_systemd() and BootUnit().disable()
+        return "the cloud stays down when the machine boots" if was_enabled else "no unit"
 
     def management(say: Progress) -> str:
         daemons.stop(node.MGMT)
@@ -44,6 +49,8 @@ def down_steps(paths: Paths) -> list[Step]:
         return f"{remove_all(paths)} removed"
 
     return [
+        # First: a `pileus up` that boot began must not go on beside this.
+        Step("Start at boot", boot),
         Step("Management server", management),
         Step("VMs", vms, hint="see the serial logs below the home's log folder"),
         Step("Host", host),
@@ -52,8 +59,12 @@ def down_steps(paths: Paths) -> list[Step]:
 
 
 def clean_steps(paths: Paths, keep_images: bool) -> list[Step]:
-    """All of `down_steps`, then remove the home, the unprivileged user and the built images."""
+    """All of `down_steps`, then remove boot unit, home, unprivileged user and built images."""
     settings = read_settings(paths)
+
+    def unit(say: Progress) -> str:
+        file = BootUnit().file
+        return f"{file} removed" if uses_systemd() and BootUnit().remove() else "there is none"
 
     def data(say: Progress) -> str:
         _unmount_below(paths)
@@ -76,6 +87,7 @@ def clean_steps(paths: Paths, keep_images: bool) -> list[Step]:
 
     return [
         *down_steps(paths),
+        Step("Boot unit", unit),
         Step("Data", data),
         Step("User", user),
         Step("Images", images),

@@ -108,17 +108,22 @@ def stop_node(paths: Paths, daemons: Daemons) -> None:
     shutil.rmtree(paths.vnc, ignore_errors=True)
 
 
+def environment(paths: Paths) -> dict[str, str]:
+    """What a process needs to be this code, for this cloud."""
+    return {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PILEUS_HOME": str(paths.home),
+        "PILEUS_CACHE": str(paths.cache),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
 def _python_daemon(name: str, module: str, paths: Paths, user: str = "") -> Daemon:
     return Daemon(
         name=name,
         argv=(sys.executable, "-m", module, "--home", str(paths.home)),
         user=user,
-        environment={
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "PILEUS_HOME": str(paths.home),
-            "PILEUS_CACHE": str(paths.cache),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        },
+        environment=environment(paths),
     )
 
 

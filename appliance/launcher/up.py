@@ -1,5 +1,6 @@
 """`pileus up`: this machine becomes a cloud. Every step finds what is there and does only what is missing."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,8 @@ from cs import CloudStack
 from rich.console import Console
 
 from appliance.launcher import client, first_vm, identity, node, seed, zone
-from appliance.launcher.daemons import has_systemd, machine_daemons
+from appliance.launcher.boot_unit import UNIT, BootUnit, render_unit
+from appliance.launcher.daemons import has_systemd, machine_daemons, uses_systemd
 from appliance.launcher.libvirt import start_libvirt
 from appliance.launcher.settings import Settings, write_settings
 from appliance.launcher.steps import Progress, Step, StepFailed, run_steps
@@ -61,6 +63,7 @@ def bring_up(paths: Paths, settings: Settings, console: Console) -> Bringup:
             Step("System VMs", lambda say: first_vm.wait_for_system_vms(bringup.cloud, say)),
             Step("First template", lambda say: _template(bringup, say)),
             Step("First VM", lambda say: _first_vm(bringup, say)),
+            Step("Start at boot", lambda say: start_at_boot(paths, settings)),
         ],
         console,
     )
@@ -148,3 +151,18 @@ def _template(bringup: Bringup, say: Progress) -> str:
 def _first_vm(bringup: Bringup, say: Progress) -> str:
     bringup.vm = first_vm.ensure_first_vm(bringup.cloud, bringup.settings, bringup.template, say)
     return f"{bringup.vm['name']} at {bringup.vm['nic'][0]['ipaddress']}"
+
+
+def boot_unit_text(paths: Paths, settings: Settings) -> str:
+    """The unit that repeats this `pileus up`; all but the way out is in the cloud's own settings."""
+    way_out = (f"--uplink={settings.uplink}",) if settings.uplink else ()
+    argv = (sys.executable, "-m", "appliance.cli.main", "up", *way_out)
+    return render_unit(argv, node.environment(paths), (paths.home, paths.cache))
+
+
+def start_at_boot(paths: Paths, settings: Settings) -> str:
+    """The machine's next boot brings this cloud back, where systemd is in charge; what happened, in words."""
+    if not uses_systemd():
+        return "this machine has no systemd that could: run `pileus up` after each boot"
+    BootUnit().enable(boot_unit_text(paths, settings))
+    return f"{UNIT} is enabled; `pileus down` disables it"
