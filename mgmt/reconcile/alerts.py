@@ -73,14 +73,12 @@ def look(session: Session, days_left: Mapping[str, int]) -> list[Concern]:
 
 def update_alerts(runtime: Runtime, days_left: Mapping[str, int]) -> None:
     """Bring the alerts of the loop up to date with what is wrong now."""
-    with runtime.database.writing() as session:
+    with runtime.database.reading() as session:  # looking takes long at size: nobody shall wait for it
         concerns = {(int(item.type), item.subject_id): item for item in look(session, days_left)}
-        known: dict[tuple[int, str], Alert] = {}
-        # One that was archived while it lasts is not raised again before it was over.
-        is_known = or_(Alert.removed.is_(None), Alert.resolved.is_(None))
-        query = select(Alert).where(Alert.subject_id.is_not(None), is_known)
-        for alert in session.scalars(query.order_by(Alert.created)):
-            known[alert.type, alert.subject_id or ""] = alert
+        if not concerns and not _known(session):
+            return
+    with runtime.database.writing() as session:
+        known = _known(session)
         for key, concern in concerns.items():
             if key not in known:
                 log.warning("alert: %s", concern.words)
@@ -91,6 +89,13 @@ def update_alerts(runtime: Runtime, days_left: Mapping[str, int]) -> None:
             if key not in concerns and alert.resolved is None:
                 log.info("over: %s", alert.description)
                 alert.resolved = runtime.now()
+
+
+def _known(session: Session) -> dict[tuple[int, str], Alert]:
+    """The loop's alerts; one that was archived while it lasts is not raised again before it was over."""
+    is_known = or_(Alert.removed.is_(None), Alert.resolved.is_(None))
+    query = select(Alert).where(Alert.subject_id.is_not(None), is_known).order_by(Alert.created)
+    return {(alert.type, alert.subject_id or ""): alert for alert in session.scalars(query)}
 
 
 def _alert(concern: Concern, runtime: Runtime) -> Alert:

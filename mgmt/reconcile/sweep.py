@@ -27,18 +27,26 @@ from mgmt.store.tables import Alert, Event, Job, LoginSession, Vm
 log = logging.getLogger(__name__)
 
 
+#: Pause between two looks for events and alerts to delete: each reads all of them.
+PURGE_PAUSE = timedelta(hours=1)
+
+
 class Sweeper:
-    """Removes what is over; remembers when it last looked for VMs to expunge."""
+    """Removes what is over; remembers when it last looked for VMs to expunge, and for old events."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._expunged: datetime | None = None
+        self._purged: datetime | None = None
 
     def sweep(self) -> None:
         """Look once. How long things are kept is configured."""
         moment = self._runtime.now()
         with self._runtime.database.writing() as session:
-            _purge(session, moment)
+            _end(session, moment)
+            if self._purged is None or moment - self._purged >= PURGE_PAUSE:
+                self._purged = moment
+                _purge(session, moment)
             every = timedelta(seconds=configured(session, EXPUNGE_INTERVAL))
             delay = timedelta(seconds=configured(session, EXPUNGE_DELAY))
         if self._expunged is None or moment - self._expunged >= every:
@@ -55,10 +63,13 @@ def record_usage(runtime: Runtime) -> None:
         aggregate(runtime.database, runtime.now())
 
 
-def _purge(session: Session, moment: datetime) -> None:
+def _end(session: Session, moment: datetime) -> None:
     session.execute(delete(LoginSession).where(LoginSession.expires < moment))
     job_age = timedelta(minutes=configured(session, JOB_EXPIRE_MINUTES))
     session.execute(delete(Job).where(Job.status != JobStatus.pending, Job.completed < moment - job_age))
+
+
+def _purge(session: Session, moment: datetime) -> None:
     for item, table, when in (
         (EVENT_PURGE_DAYS, Event, Event.created),
         (ALERT_PURGE_DAYS, Alert, Alert.resolved),

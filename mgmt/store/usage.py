@@ -5,7 +5,8 @@ rows are written, they are compared here with the spans that are open for them. 
 and a change that is rolled back leaves no span.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,20 +52,30 @@ def note_usage(session: Session, *rows: Any) -> None:
     """Compare rows with their open spans now: for rows that a plain UPDATE changed, which nobody sees."""
     if not rows:
         return
+    fresh = _fresh_vms(session)
+    spans: dict[str, list[UsageSpan]] = defaultdict(list)
     ids = [row.id for row in rows]
     query = select(UsageSpan).where(UsageSpan.resource_id.in_(ids), UsageSpan.ended.is_(None))
     with session.no_autoflush:
-        spans = list(session.scalars(query))
-        spans += [item for item in session.new if isinstance(item, UsageSpan) and item.resource_id in ids]
+        pending = [item for item in session.new if isinstance(item, UsageSpan) and item.ended is None]
+        for span in [*session.scalars(query), *pending]:
+            spans[span.resource_id].append(span)
         for row in rows:
-            _compare(session, row, [span for span in spans if span.resource_id == row.id])
+            _compare(session, row, spans[row.id], fresh)
 
 
 def _before_flush(session: Session, *_: object) -> None:
-    for row in [item for item in session.new if type(item) in WATCHED]:
-        for use in _uses(session, row):
-            session.add(_span(row, use))
+    fresh = _fresh_vms(session)
+    with session.no_autoflush:
+        for row in [item for item in session.new if type(item) in WATCHED]:
+            for use in _uses(session, row, fresh):
+                session.add(_span(row, use))
     note_usage(session, *_changed(session.dirty))
+
+
+def _fresh_vms(session: Session) -> dict[str, Vm]:
+    """VMs that are not written yet, which no query finds."""
+    return {item.id: item for item in session.new if isinstance(item, Vm)}
 
 
 def _changed(rows: Iterable[Any]) -> Iterator[Any]:
@@ -74,8 +85,8 @@ def _changed(rows: Iterable[Any]) -> Iterator[Any]:
             yield row
 
 
-def _compare(session: Session, row: Any, open_spans: list[UsageSpan]) -> None:
-    wanted = {*_uses(session, row)}
+def _compare(session: Session, row: Any, open_spans: list[UsageSpan], fresh: Mapping[str, Vm]) -> None:
+    wanted = {*_uses(session, row, fresh)}
     for span in open_spans:
         use = _use_of(span)
         if use in wanted:
@@ -112,7 +123,7 @@ def _span(row: Any, use: Use) -> UsageSpan:
     )
 
 
-def _uses(session: Session, row: Any) -> Iterator[Use]:
+def _uses(session: Session, row: Any, fresh: Mapping[str, Vm]) -> Iterator[Use]:
     """What a row means, as it is now."""
     if row.removed is not None or not row.account_id:
         return
@@ -120,7 +131,7 @@ def _uses(session: Session, row: Any) -> Iterator[Use]:
     if isinstance(row, Vm):
         yield from _of_vm(row)
     elif isinstance(row, Volume):
-        if row.state not in NO_VOLUME and _is_guests(session, row):
+        if row.state not in NO_VOLUME and _is_guests(session, row, fresh):
             yield Use(UsageType.volume, *owner, row.size, row.offering_id, row.template_id)
     elif isinstance(row, PublicAddress):
         if row.state == AddressState.allocated and not row.is_system:
@@ -142,10 +153,9 @@ def _of_vm(vm: Vm) -> Iterator[Use]:
         yield Use(UsageType.running_vm, *owner, 0, vm.offering_id, vm.template_id)
 
 
-def _is_guests(session: Session, volume: Volume) -> bool:
+def _is_guests(session: Session, volume: Volume, fresh: Mapping[str, Vm]) -> bool:
     """Whether a volume is not a system VM's."""
     if volume.vm_id is None:
         return True
-    fresh = [item for item in session.new if isinstance(item, Vm) and item.id == volume.vm_id]
-    vm = fresh[0] if fresh else session.get(Vm, volume.vm_id)
+    vm = fresh.get(volume.vm_id) or session.get(Vm, volume.vm_id)
     return vm is None or vm.kind == VmKind.user

@@ -176,7 +176,7 @@ class DeleteHost(SyncCommand, kw_only=True, frozen=True):
         for vm in call.session.scalars(select(Vm).where(Vm.host_id == host.id, Vm.removed.is_(None))):
             vm.host_id, vm.last_host_id = None, None
             vm.reason = f"its host {host.name} was deleted"
-            if vm.state not in (VmState.destroyed, VmState.error):
+            if vm.state not in (VmState.destroyed, VmState.expunging, VmState.error):
                 vm.state = VmState.stopped
             if vm.kind == VmKind.user:
                 vm.desired_power = "stopped"

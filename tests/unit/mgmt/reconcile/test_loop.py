@@ -10,12 +10,15 @@ import pytest
 from sqlalchemy import select
 
 from mgmt.agents.errors import AgentUnreachable
+from mgmt.model.configuration import ALERT_PURGE_DAYS, EVENT_PURGE_DAYS
 from mgmt.model.states import TemplateState, VmState
 from mgmt.ops import names
 from mgmt.ops.documents import push_router, touch_router
 from mgmt.ops.templates import touch_storage
 from mgmt.reconcile.loop import FIRST_PAUSE, Reconciler
-from mgmt.store.tables import Event, Host, LoginSession, StoragePool, Template, Vm
+from mgmt.reconcile.sweep import Sweeper
+from mgmt.store.configured import EVERYWHERE, set_value
+from mgmt.store.tables import Alert, Event, Host, LoginSession, StoragePool, Template, Vm
 from systemvm.spec.appliances import TemplateState as Fetched
 from systemvm.spec.appliances import TemplateStatus
 from tests.unit.mgmt.small_cloud import SmallCloud
@@ -240,3 +243,28 @@ def test_a_rule_waits_for_its_dead_router_to_come_back(bare_cloud: SmallCloud, l
     loop.wait_idle()
     assert bare_cloud.row(Vm, router.id).state == VmState.running
     assert bare_cloud.document(router.id).generation >= wanted
+
+
+def test_events_and_alerts_go_after_their_days(bare_cloud: SmallCloud) -> None:
+    mine = {"account_id": bare_cloud.account_id, "domain_id": bare_cloud.domain_id}
+    moment = bare_cloud.clock.now
+    for days in (1, 14, 16):
+        created = moment - timedelta(days=days)
+        bare_cloud.add(Event(type=f"DAYS.{days}", description="x", created=created, **mine))
+        alert = Alert(type=7, name="x", description=f"{days}", created=created, last_sent=created)
+        alert.resolved = created
+        bare_cloud.add(alert)
+    bare_cloud.add(Alert(type=7, name="x", description="lasts", last_sent=moment - timedelta(days=99)))
+    sweeper = Sweeper(bare_cloud.runtime)
+    sweeper.sweep()
+    assert sorted(row.type for row in bare_cloud.rows(Event)) == ["DAYS.1", "DAYS.14"]
+    assert len(bare_cloud.rows(Alert)) == 4, "0 is for ever"
+    with bare_cloud.runtime.database.writing() as session:
+        set_value(session, EVENT_PURGE_DAYS, EVERYWHERE, 2)
+        set_value(session, ALERT_PURGE_DAYS, EVERYWHERE, 15)
+    sweeper.sweep()
+    assert len(bare_cloud.rows(Event)) == 2, "it looks once an hour"
+    bare_cloud.clock.sleep(3600)
+    sweeper.sweep()
+    assert [row.type for row in bare_cloud.rows(Event)] == ["DAYS.1"]
+    assert sorted(row.description for row in bare_cloud.rows(Alert)) == ["1", "14", "lasts"]
