@@ -57,11 +57,14 @@ def unique_live(*columns: str) -> Index:
 
 
 class Identified(MappedAsDataclass, kw_only=True):
-    """A row with an id, a creation time, and a removal time once it is gone for users."""
+    """A row with an id, a creation time, and a removal time once it is gone for users.
+
+    `removed` has no index: nearly all rows live, and SQLite would prefer it to the indexes that help.
+    """
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default_factory=new_id)
     created: Mapped[datetime] = mapped_column(default_factory=now)
-    removed: Mapped[datetime | None] = mapped_column(default=None, index=True)
+    removed: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class Owned(Identified, kw_only=True):

@@ -43,7 +43,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("disk_offering", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_disk_offering_name"), ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_disk_offering_removed"), ["removed"], unique=False)
 
     op.create_table(
         "domain",
@@ -65,7 +64,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("removed IS NULL"),
             postgresql_where=sa.text("removed IS NULL"),
         )
-        batch_op.create_index(batch_op.f("ix_domain_removed"), ["removed"], unique=False)
 
     op.create_table(
         "management_server",
@@ -79,9 +77,6 @@ def upgrade() -> None:
         sa.Column("removed", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_management_server")),
     )
-    with op.batch_alter_table("management_server", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_management_server_removed"), ["removed"], unique=False)
-
     op.create_table(
         "network_offering",
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -100,7 +95,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("network_offering", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_network_offering_name"), ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_network_offering_removed"), ["removed"], unique=False)
 
     op.create_table(
         "region",
@@ -144,7 +138,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("removed IS NULL"),
             postgresql_where=sa.text("removed IS NULL"),
         )
-        batch_op.create_index(batch_op.f("ix_role_removed"), ["removed"], unique=False)
 
     op.create_table(
         "service_offering",
@@ -169,7 +162,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("service_offering", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_service_offering_name"), ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_service_offering_removed"), ["removed"], unique=False)
 
     op.create_table(
         "setting",
@@ -196,7 +188,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("zone", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_zone_name"), ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_zone_removed"), ["removed"], unique=False)
 
     op.create_table(
         "account",
@@ -222,7 +213,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.create_index(batch_op.f("ix_account_name"), ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_account_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_account_role_id"), ["role_id"], unique=False)
 
     op.create_table(
@@ -242,7 +232,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alert")),
     )
     with op.batch_alter_table("alert", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_alert_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_alert_subject_id"), ["subject_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_alert_type"), ["type"], unique=False)
 
@@ -260,7 +249,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_image_store")),
     )
     with op.batch_alter_table("image_store", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_image_store_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_image_store_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
@@ -278,7 +266,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_physical_network")),
     )
     with op.batch_alter_table("physical_network", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_physical_network_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_physical_network_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
@@ -297,7 +284,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pod")),
     )
     with op.batch_alter_table("pod", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_pod_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_pod_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
@@ -314,7 +300,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_role_permission")),
     )
     with op.batch_alter_table("role_permission", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_role_permission_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_role_permission_role_id"), ["role_id"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_role_permission_role_id_rule"),
@@ -348,7 +333,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.create_index(batch_op.f("ix_affinity_group_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_affinity_group_removed"), ["removed"], unique=False)
 
     op.create_table(
         "cluster",
@@ -369,7 +353,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("cluster", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_cluster_pod_id"), ["pod_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_cluster_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_cluster_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
@@ -388,7 +371,6 @@ def upgrade() -> None:
     with op.batch_alter_table("dedication", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_dedication_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_dedication_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_dedication_removed"), ["removed"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_dedication_resource_id"),
             ["resource_id"],
@@ -419,7 +401,6 @@ def upgrade() -> None:
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_event_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_event_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_event_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_event_resource_id"), ["resource_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_event_type"), ["type"], unique=False)
 
@@ -445,7 +426,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.create_index(batch_op.f("ix_instance_group_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_instance_group_removed"), ["removed"], unique=False)
 
     op.create_table(
         "network",
@@ -477,7 +457,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_network_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_network_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_network_name"), ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_network_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_network_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_network_zone_id"), ["zone_id"], unique=False)
 
@@ -506,7 +485,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.create_index(batch_op.f("ix_project_name"), ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_project_removed"), ["removed"], unique=False)
 
     op.create_table(
         "service_provider",
@@ -534,7 +512,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("removed IS NULL"),
             postgresql_where=sa.text("removed IS NULL"),
         )
-        batch_op.create_index(batch_op.f("ix_service_provider_removed"), ["removed"], unique=False)
 
     op.create_table(
         "ssh_key_pair",
@@ -560,7 +537,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.create_index(batch_op.f("ix_ssh_key_pair_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_ssh_key_pair_removed"), ["removed"], unique=False)
 
     op.create_table(
         "tag",
@@ -580,7 +556,6 @@ def upgrade() -> None:
     with op.batch_alter_table("tag", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_tag_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_tag_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_tag_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_tag_resource_id"), ["resource_id"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_tag_resource_type_resource_id_key"),
@@ -614,7 +589,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("removed IS NULL"),
             postgresql_where=sa.text("removed IS NULL"),
         )
-        batch_op.create_index(batch_op.f("ix_traffic_type_removed"), ["removed"], unique=False)
 
     op.create_table(
         "usage_record",
@@ -643,7 +617,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_usage_record_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_usage_record_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index("ix_usage_record_period", ["account_id", "start", "end"], unique=False)
-        batch_op.create_index(batch_op.f("ix_usage_record_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_usage_record_resource_id"), ["resource_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_usage_record_start"), ["start"], unique=False)
         batch_op.create_index(batch_op.f("ix_usage_record_type"), ["type"], unique=False)
@@ -674,7 +647,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_usage_span_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_usage_span_ended"), ["ended"], unique=False)
         batch_op.create_index("ix_usage_span_open", ["resource_id", "type", "ended"], unique=False)
-        batch_op.create_index(batch_op.f("ix_usage_span_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_usage_span_started"), ["started"], unique=False)
         batch_op.create_index(batch_op.f("ix_usage_span_type"), ["type"], unique=False)
 
@@ -703,7 +675,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("user", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_user_account_id"), ["account_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_user_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_user_username"), ["username"], unique=False)
 
     op.create_table(
@@ -730,7 +701,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.create_index(batch_op.f("ix_user_data_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_user_data_removed"), ["removed"], unique=False)
 
     op.create_table(
         "vlan_range",
@@ -757,7 +727,6 @@ def upgrade() -> None:
     with op.batch_alter_table("vlan_range", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_vlan_range_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vlan_range_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_vlan_range_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_vlan_range_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
@@ -781,7 +750,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_annotation_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_annotation_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_annotation_entity_id"), ["entity_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_annotation_removed"), ["removed"], unique=False)
 
     op.create_table(
         "egress_rule",
@@ -808,7 +776,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_egress_rule_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_egress_rule_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_egress_rule_network_id"), ["network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_egress_rule_removed"), ["removed"], unique=False)
 
     op.create_table(
         "host",
@@ -843,7 +810,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_host_cluster_id"), ["cluster_id"], unique=False)
         batch_op.create_index("ix_host_first_fit", ["zone_id", "created", "name"], unique=False)
         batch_op.create_index(batch_op.f("ix_host_pod_id"), ["pod_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_host_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_host_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
@@ -878,7 +844,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_job_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_handed_over"), ["handed_over"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_instance_id"), ["instance_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_job_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_status"), ["status"], unique=False)
 
     op.create_table(
@@ -915,7 +880,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("removed IS NULL"),
             postgresql_where=sa.text("removed IS NULL"),
         )
-        batch_op.create_index(batch_op.f("ix_project_role_removed"), ["removed"], unique=False)
 
     op.create_table(
         "template",
@@ -960,7 +924,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_template_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_template_kind"), ["kind"], unique=False)
         batch_op.create_index(batch_op.f("ix_template_name"), ["name"], unique=False)
-        batch_op.create_index(batch_op.f("ix_template_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_template_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_template_zone_id"), ["zone_id"], unique=False)
 
@@ -996,7 +959,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_project_invitation_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_project_invitation_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_project_invitation_project_id"), ["project_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_project_invitation_removed"), ["removed"], unique=False)
 
     op.create_table(
         "project_member",
@@ -1018,7 +980,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("project_member", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_project_member_project_id"), ["project_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_project_member_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_project_member_user_id"), ["user_id"], unique=False)
         batch_op.create_index("ix_project_member_who", ["account_id", "project_id"], unique=False)
 
@@ -1055,7 +1016,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("removed IS NULL"),
             postgresql_where=sa.text("removed IS NULL"),
         )
-        batch_op.create_index(batch_op.f("ix_project_role_permission_removed"), ["removed"], unique=False)
 
     op.create_table(
         "storage_pool",
@@ -1082,7 +1042,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_storage_pool")),
     )
     with op.batch_alter_table("storage_pool", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_storage_pool_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_storage_pool_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
@@ -1166,7 +1125,6 @@ def upgrade() -> None:
         batch_op.create_index("ix_vm_list", ["account_id", "removed", "created"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_name"), ["name"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_network_id"), ["network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_vm_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_user_data_id"), ["user_data_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_zone_id"), ["zone_id"], unique=False)
@@ -1224,7 +1182,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("removed IS NULL"),
             postgresql_where=sa.text("removed IS NULL"),
         )
-        batch_op.create_index(batch_op.f("ix_nic_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_nic_vm_id"), ["vm_id"], unique=False)
 
     op.create_table(
@@ -1260,7 +1217,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_public_address_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_public_address_network_id"), ["network_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_public_address_range_id"), ["range_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_public_address_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_public_address_sort"), ["sort"], unique=False)
         batch_op.create_index(batch_op.f("ix_public_address_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_public_address_vm_id"), ["vm_id"], unique=False)
@@ -1297,7 +1253,6 @@ def upgrade() -> None:
     with op.batch_alter_table("vm_snapshot", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_vm_snapshot_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_snapshot_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_vm_snapshot_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_snapshot_vm_id"), ["vm_id"], unique=False)
 
     op.create_table(
@@ -1331,7 +1286,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_volume_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_pool_id"), ["pool_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_volume_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_template_id"), ["template_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_vm_id"), ["vm_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_zone_id"), ["zone_id"], unique=False)
@@ -1364,7 +1318,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_balancer_rule_address_id"), ["address_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_balancer_rule_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_balancer_rule_network_id"), ["network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_balancer_rule_removed"), ["removed"], unique=False)
 
     op.create_table(
         "firewall_rule",
@@ -1395,7 +1348,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_firewall_rule_address_id"), ["address_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_firewall_rule_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_firewall_rule_network_id"), ["network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_firewall_rule_removed"), ["removed"], unique=False)
 
     op.create_table(
         "network_bytes",
@@ -1420,7 +1372,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_network_bytes_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_network_bytes_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_network_bytes_network_id"), ["network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_network_bytes_removed"), ["removed"], unique=False)
 
     op.create_table(
         "nic_address",
@@ -1450,7 +1401,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.create_index(batch_op.f("ix_nic_address_nic_id"), ["nic_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_nic_address_removed"), ["removed"], unique=False)
 
     op.create_table(
         "port_forwarding_rule",
@@ -1487,7 +1437,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_port_forwarding_rule_address_id"), ["address_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_port_forwarding_rule_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_port_forwarding_rule_network_id"), ["network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_port_forwarding_rule_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_port_forwarding_rule_vm_id"), ["vm_id"], unique=False)
 
     op.create_table(
@@ -1512,7 +1461,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_snapshot_policy_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_snapshot_policy_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_snapshot_policy_next_run"), ["next_run"], unique=False)
-        batch_op.create_index(batch_op.f("ix_snapshot_policy_removed"), ["removed"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_snapshot_policy_volume_id_interval"),
             ["volume_id", "interval"],
@@ -1534,7 +1482,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_balancer_member")),
     )
     with op.batch_alter_table("balancer_member", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_balancer_member_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_balancer_member_rule_id"), ["rule_id"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_balancer_member_rule_id_vm_id"),
@@ -1573,7 +1520,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_snapshot_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_snapshot_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_snapshot_policy_id"), ["policy_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_snapshot_removed"), ["removed"], unique=False)
         batch_op.create_index(batch_op.f("ix_snapshot_volume_id"), ["volume_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_snapshot_zone_id"), ["zone_id"], unique=False)
 
@@ -1585,7 +1531,6 @@ def downgrade() -> None:
     with op.batch_alter_table("snapshot", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_snapshot_zone_id"))
         batch_op.drop_index(batch_op.f("ix_snapshot_volume_id"))
-        batch_op.drop_index(batch_op.f("ix_snapshot_removed"))
         batch_op.drop_index(batch_op.f("ix_snapshot_policy_id"))
         batch_op.drop_index(batch_op.f("ix_snapshot_domain_id"))
         batch_op.drop_index(batch_op.f("ix_snapshot_account_id"))
@@ -1599,7 +1544,6 @@ def downgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.drop_index(batch_op.f("ix_balancer_member_rule_id"))
-        batch_op.drop_index(batch_op.f("ix_balancer_member_removed"))
 
     op.drop_table("balancer_member")
     with op.batch_alter_table("snapshot_policy", schema=None) as batch_op:
@@ -1608,7 +1552,6 @@ def downgrade() -> None:
             sqlite_where=sa.text("removed IS NULL"),
             postgresql_where=sa.text("removed IS NULL"),
         )
-        batch_op.drop_index(batch_op.f("ix_snapshot_policy_removed"))
         batch_op.drop_index(batch_op.f("ix_snapshot_policy_next_run"))
         batch_op.drop_index(batch_op.f("ix_snapshot_policy_domain_id"))
         batch_op.drop_index(batch_op.f("ix_snapshot_policy_account_id"))
@@ -1616,7 +1559,6 @@ def downgrade() -> None:
     op.drop_table("snapshot_policy")
     with op.batch_alter_table("port_forwarding_rule", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_port_forwarding_rule_vm_id"))
-        batch_op.drop_index(batch_op.f("ix_port_forwarding_rule_removed"))
         batch_op.drop_index(batch_op.f("ix_port_forwarding_rule_network_id"))
         batch_op.drop_index(batch_op.f("ix_port_forwarding_rule_domain_id"))
         batch_op.drop_index(batch_op.f("ix_port_forwarding_rule_address_id"))
@@ -1624,7 +1566,6 @@ def downgrade() -> None:
 
     op.drop_table("port_forwarding_rule")
     with op.batch_alter_table("nic_address", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_nic_address_removed"))
         batch_op.drop_index(batch_op.f("ix_nic_address_nic_id"))
         batch_op.drop_index(
             batch_op.f("ix_nic_address_network_id_address"),
@@ -1637,14 +1578,12 @@ def downgrade() -> None:
 
     op.drop_table("nic_address")
     with op.batch_alter_table("network_bytes", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_network_bytes_removed"))
         batch_op.drop_index(batch_op.f("ix_network_bytes_network_id"))
         batch_op.drop_index(batch_op.f("ix_network_bytes_domain_id"))
         batch_op.drop_index(batch_op.f("ix_network_bytes_account_id"))
 
     op.drop_table("network_bytes")
     with op.batch_alter_table("firewall_rule", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_firewall_rule_removed"))
         batch_op.drop_index(batch_op.f("ix_firewall_rule_network_id"))
         batch_op.drop_index(batch_op.f("ix_firewall_rule_domain_id"))
         batch_op.drop_index(batch_op.f("ix_firewall_rule_address_id"))
@@ -1652,7 +1591,6 @@ def downgrade() -> None:
 
     op.drop_table("firewall_rule")
     with op.batch_alter_table("balancer_rule", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_balancer_rule_removed"))
         batch_op.drop_index(batch_op.f("ix_balancer_rule_network_id"))
         batch_op.drop_index(batch_op.f("ix_balancer_rule_domain_id"))
         batch_op.drop_index(batch_op.f("ix_balancer_rule_address_id"))
@@ -1663,7 +1601,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_volume_zone_id"))
         batch_op.drop_index(batch_op.f("ix_volume_vm_id"))
         batch_op.drop_index(batch_op.f("ix_volume_template_id"))
-        batch_op.drop_index(batch_op.f("ix_volume_removed"))
         batch_op.drop_index(batch_op.f("ix_volume_pool_id"))
         batch_op.drop_index(batch_op.f("ix_volume_domain_id"))
         batch_op.drop_index(batch_op.f("ix_volume_account_id"))
@@ -1671,7 +1608,6 @@ def downgrade() -> None:
     op.drop_table("volume")
     with op.batch_alter_table("vm_snapshot", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_vm_snapshot_vm_id"))
-        batch_op.drop_index(batch_op.f("ix_vm_snapshot_removed"))
         batch_op.drop_index(batch_op.f("ix_vm_snapshot_domain_id"))
         batch_op.drop_index(batch_op.f("ix_vm_snapshot_account_id"))
 
@@ -1686,7 +1622,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_public_address_vm_id"))
         batch_op.drop_index(batch_op.f("ix_public_address_state"))
         batch_op.drop_index(batch_op.f("ix_public_address_sort"))
-        batch_op.drop_index(batch_op.f("ix_public_address_removed"))
         batch_op.drop_index(batch_op.f("ix_public_address_range_id"))
         batch_op.drop_index(batch_op.f("ix_public_address_network_id"))
         batch_op.drop_index(batch_op.f("ix_public_address_domain_id"))
@@ -1695,7 +1630,6 @@ def downgrade() -> None:
     op.drop_table("public_address")
     with op.batch_alter_table("nic", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_nic_vm_id"))
-        batch_op.drop_index(batch_op.f("ix_nic_removed"))
         batch_op.drop_index(
             batch_op.f("ix_nic_network_id_address"),
             sqlite_where=sa.text("removed IS NULL"),
@@ -1719,7 +1653,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_vm_zone_id"))
         batch_op.drop_index(batch_op.f("ix_vm_user_data_id"))
         batch_op.drop_index(batch_op.f("ix_vm_state"))
-        batch_op.drop_index(batch_op.f("ix_vm_removed"))
         batch_op.drop_index(batch_op.f("ix_vm_network_id"))
         batch_op.drop_index(batch_op.f("ix_vm_name"))
         batch_op.drop_index("ix_vm_list")
@@ -1737,11 +1670,9 @@ def downgrade() -> None:
     op.drop_table("template_permission")
     with op.batch_alter_table("storage_pool", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_storage_pool_zone_id"))
-        batch_op.drop_index(batch_op.f("ix_storage_pool_removed"))
 
     op.drop_table("storage_pool")
     with op.batch_alter_table("project_role_permission", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_project_role_permission_removed"))
         batch_op.drop_index(
             batch_op.f("ix_project_role_permission_project_role_id_rule"),
             sqlite_where=sa.text("removed IS NULL"),
@@ -1754,12 +1685,10 @@ def downgrade() -> None:
     with op.batch_alter_table("project_member", schema=None) as batch_op:
         batch_op.drop_index("ix_project_member_who")
         batch_op.drop_index(batch_op.f("ix_project_member_user_id"))
-        batch_op.drop_index(batch_op.f("ix_project_member_removed"))
         batch_op.drop_index(batch_op.f("ix_project_member_project_id"))
 
     op.drop_table("project_member")
     with op.batch_alter_table("project_invitation", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_project_invitation_removed"))
         batch_op.drop_index(batch_op.f("ix_project_invitation_project_id"))
         batch_op.drop_index(batch_op.f("ix_project_invitation_domain_id"))
         batch_op.drop_index(batch_op.f("ix_project_invitation_account_id"))
@@ -1768,7 +1697,6 @@ def downgrade() -> None:
     with op.batch_alter_table("template", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_template_zone_id"))
         batch_op.drop_index(batch_op.f("ix_template_state"))
-        batch_op.drop_index(batch_op.f("ix_template_removed"))
         batch_op.drop_index(batch_op.f("ix_template_name"))
         batch_op.drop_index(batch_op.f("ix_template_kind"))
         batch_op.drop_index(batch_op.f("ix_template_domain_id"))
@@ -1776,7 +1704,6 @@ def downgrade() -> None:
 
     op.drop_table("template")
     with op.batch_alter_table("project_role", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_project_role_removed"))
         batch_op.drop_index(
             batch_op.f("ix_project_role_project_id_name"),
             sqlite_where=sa.text("removed IS NULL"),
@@ -1792,7 +1719,6 @@ def downgrade() -> None:
     op.drop_table("login_session")
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_job_status"))
-        batch_op.drop_index(batch_op.f("ix_job_removed"))
         batch_op.drop_index(batch_op.f("ix_job_instance_id"))
         batch_op.drop_index(batch_op.f("ix_job_handed_over"))
         batch_op.drop_index(batch_op.f("ix_job_domain_id"))
@@ -1801,21 +1727,18 @@ def downgrade() -> None:
     op.drop_table("job")
     with op.batch_alter_table("host", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_host_zone_id"))
-        batch_op.drop_index(batch_op.f("ix_host_removed"))
         batch_op.drop_index(batch_op.f("ix_host_pod_id"))
         batch_op.drop_index("ix_host_first_fit")
         batch_op.drop_index(batch_op.f("ix_host_cluster_id"))
 
     op.drop_table("host")
     with op.batch_alter_table("egress_rule", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_egress_rule_removed"))
         batch_op.drop_index(batch_op.f("ix_egress_rule_network_id"))
         batch_op.drop_index(batch_op.f("ix_egress_rule_domain_id"))
         batch_op.drop_index(batch_op.f("ix_egress_rule_account_id"))
 
     op.drop_table("egress_rule")
     with op.batch_alter_table("annotation", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_annotation_removed"))
         batch_op.drop_index(batch_op.f("ix_annotation_entity_id"))
         batch_op.drop_index(batch_op.f("ix_annotation_domain_id"))
         batch_op.drop_index(batch_op.f("ix_annotation_account_id"))
@@ -1823,13 +1746,11 @@ def downgrade() -> None:
     op.drop_table("annotation")
     with op.batch_alter_table("vlan_range", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_vlan_range_zone_id"))
-        batch_op.drop_index(batch_op.f("ix_vlan_range_removed"))
         batch_op.drop_index(batch_op.f("ix_vlan_range_domain_id"))
         batch_op.drop_index(batch_op.f("ix_vlan_range_account_id"))
 
     op.drop_table("vlan_range")
     with op.batch_alter_table("user_data", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_user_data_removed"))
         batch_op.drop_index(batch_op.f("ix_user_data_domain_id"))
         batch_op.drop_index(
             batch_op.f("ix_user_data_account_id_name"),
@@ -1841,14 +1762,12 @@ def downgrade() -> None:
     op.drop_table("user_data")
     with op.batch_alter_table("user", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_user_username"))
-        batch_op.drop_index(batch_op.f("ix_user_removed"))
         batch_op.drop_index(batch_op.f("ix_user_account_id"))
 
     op.drop_table("user")
     with op.batch_alter_table("usage_span", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_usage_span_type"))
         batch_op.drop_index(batch_op.f("ix_usage_span_started"))
-        batch_op.drop_index(batch_op.f("ix_usage_span_removed"))
         batch_op.drop_index("ix_usage_span_open")
         batch_op.drop_index(batch_op.f("ix_usage_span_ended"))
         batch_op.drop_index(batch_op.f("ix_usage_span_domain_id"))
@@ -1859,14 +1778,12 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_usage_record_type"))
         batch_op.drop_index(batch_op.f("ix_usage_record_start"))
         batch_op.drop_index(batch_op.f("ix_usage_record_resource_id"))
-        batch_op.drop_index(batch_op.f("ix_usage_record_removed"))
         batch_op.drop_index("ix_usage_record_period")
         batch_op.drop_index(batch_op.f("ix_usage_record_domain_id"))
         batch_op.drop_index(batch_op.f("ix_usage_record_account_id"))
 
     op.drop_table("usage_record")
     with op.batch_alter_table("traffic_type", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_traffic_type_removed"))
         batch_op.drop_index(
             batch_op.f("ix_traffic_type_physical_network_id_type"),
             sqlite_where=sa.text("removed IS NULL"),
@@ -1882,13 +1799,11 @@ def downgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.drop_index(batch_op.f("ix_tag_resource_id"))
-        batch_op.drop_index(batch_op.f("ix_tag_removed"))
         batch_op.drop_index(batch_op.f("ix_tag_domain_id"))
         batch_op.drop_index(batch_op.f("ix_tag_account_id"))
 
     op.drop_table("tag")
     with op.batch_alter_table("ssh_key_pair", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_ssh_key_pair_removed"))
         batch_op.drop_index(batch_op.f("ix_ssh_key_pair_domain_id"))
         batch_op.drop_index(
             batch_op.f("ix_ssh_key_pair_account_id_name"),
@@ -1899,7 +1814,6 @@ def downgrade() -> None:
 
     op.drop_table("ssh_key_pair")
     with op.batch_alter_table("service_provider", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_service_provider_removed"))
         batch_op.drop_index(
             batch_op.f("ix_service_provider_physical_network_id_name"),
             sqlite_where=sa.text("removed IS NULL"),
@@ -1909,7 +1823,6 @@ def downgrade() -> None:
 
     op.drop_table("service_provider")
     with op.batch_alter_table("project", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_project_removed"))
         batch_op.drop_index(batch_op.f("ix_project_name"))
         batch_op.drop_index(
             batch_op.f("ix_project_domain_id_name"),
@@ -1922,14 +1835,12 @@ def downgrade() -> None:
     with op.batch_alter_table("network", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_network_zone_id"))
         batch_op.drop_index(batch_op.f("ix_network_state"))
-        batch_op.drop_index(batch_op.f("ix_network_removed"))
         batch_op.drop_index(batch_op.f("ix_network_name"))
         batch_op.drop_index(batch_op.f("ix_network_domain_id"))
         batch_op.drop_index(batch_op.f("ix_network_account_id"))
 
     op.drop_table("network")
     with op.batch_alter_table("instance_group", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_instance_group_removed"))
         batch_op.drop_index(batch_op.f("ix_instance_group_domain_id"))
         batch_op.drop_index(
             batch_op.f("ix_instance_group_account_id_name"),
@@ -1942,7 +1853,6 @@ def downgrade() -> None:
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_event_type"))
         batch_op.drop_index(batch_op.f("ix_event_resource_id"))
-        batch_op.drop_index(batch_op.f("ix_event_removed"))
         batch_op.drop_index(batch_op.f("ix_event_domain_id"))
         batch_op.drop_index(batch_op.f("ix_event_account_id"))
 
@@ -1953,19 +1863,16 @@ def downgrade() -> None:
             sqlite_where=sa.text("removed IS NULL"),
             postgresql_where=sa.text("removed IS NULL"),
         )
-        batch_op.drop_index(batch_op.f("ix_dedication_removed"))
         batch_op.drop_index(batch_op.f("ix_dedication_domain_id"))
         batch_op.drop_index(batch_op.f("ix_dedication_account_id"))
 
     op.drop_table("dedication")
     with op.batch_alter_table("cluster", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_cluster_zone_id"))
-        batch_op.drop_index(batch_op.f("ix_cluster_removed"))
         batch_op.drop_index(batch_op.f("ix_cluster_pod_id"))
 
     op.drop_table("cluster")
     with op.batch_alter_table("affinity_group", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_affinity_group_removed"))
         batch_op.drop_index(batch_op.f("ix_affinity_group_domain_id"))
         batch_op.drop_index(
             batch_op.f("ix_affinity_group_account_id_name"),
@@ -1982,33 +1889,27 @@ def downgrade() -> None:
             postgresql_where=sa.text("removed IS NULL"),
         )
         batch_op.drop_index(batch_op.f("ix_role_permission_role_id"))
-        batch_op.drop_index(batch_op.f("ix_role_permission_removed"))
 
     op.drop_table("role_permission")
     with op.batch_alter_table("pod", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_pod_zone_id"))
-        batch_op.drop_index(batch_op.f("ix_pod_removed"))
 
     op.drop_table("pod")
     with op.batch_alter_table("physical_network", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_physical_network_zone_id"))
-        batch_op.drop_index(batch_op.f("ix_physical_network_removed"))
 
     op.drop_table("physical_network")
     with op.batch_alter_table("image_store", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_image_store_zone_id"))
-        batch_op.drop_index(batch_op.f("ix_image_store_removed"))
 
     op.drop_table("image_store")
     with op.batch_alter_table("alert", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_alert_type"))
         batch_op.drop_index(batch_op.f("ix_alert_subject_id"))
-        batch_op.drop_index(batch_op.f("ix_alert_removed"))
 
     op.drop_table("alert")
     with op.batch_alter_table("account", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_account_role_id"))
-        batch_op.drop_index(batch_op.f("ix_account_removed"))
         batch_op.drop_index(batch_op.f("ix_account_name"))
         batch_op.drop_index(
             batch_op.f("ix_account_domain_id_name"),
@@ -2019,18 +1920,15 @@ def downgrade() -> None:
 
     op.drop_table("account")
     with op.batch_alter_table("zone", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_zone_removed"))
         batch_op.drop_index(batch_op.f("ix_zone_name"))
 
     op.drop_table("zone")
     op.drop_table("setting")
     with op.batch_alter_table("service_offering", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_service_offering_removed"))
         batch_op.drop_index(batch_op.f("ix_service_offering_name"))
 
     op.drop_table("service_offering")
     with op.batch_alter_table("role", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_role_removed"))
         batch_op.drop_index(
             batch_op.f("ix_role_name"),
             sqlite_where=sa.text("removed IS NULL"),
@@ -2042,16 +1940,11 @@ def downgrade() -> None:
     op.drop_table("resource_count")
     op.drop_table("region")
     with op.batch_alter_table("network_offering", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_network_offering_removed"))
         batch_op.drop_index(batch_op.f("ix_network_offering_name"))
 
     op.drop_table("network_offering")
-    with op.batch_alter_table("management_server", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_management_server_removed"))
-
     op.drop_table("management_server")
     with op.batch_alter_table("domain", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_domain_removed"))
         batch_op.drop_index(
             batch_op.f("ix_domain_path"),
             sqlite_where=sa.text("removed IS NULL"),
@@ -2060,7 +1953,6 @@ def downgrade() -> None:
 
     op.drop_table("domain")
     with op.batch_alter_table("disk_offering", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_disk_offering_removed"))
         batch_op.drop_index(batch_op.f("ix_disk_offering_name"))
 
     op.drop_table("disk_offering")
