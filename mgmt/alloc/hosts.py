@@ -49,6 +49,7 @@ from mgmt.store.tables import (
     Host,
     Pod,
     ServiceOffering,
+    StoragePool,
     Vm,
     Zone,
 )
@@ -67,7 +68,8 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Demand:
-    """What a VM needs; memory in MiB. `host_id` where its disks or its owner tie it to one host.
+    """What a VM needs; memory in MiB. `host_id` where its disks or its owner tie it to one host; a pool on it
+    (`needs_pool`) where disks of the VM have none yet.
 
     `account_id` and `domain_id` are a tenant's; without them (system VMs) dedications do not count.
     """
@@ -76,6 +78,7 @@ class Demand:
     cpus: int
     memory: int
     host_id: str | None = None
+    needs_pool: bool = False
     tags: tuple[str, ...] = ()
     account_id: str | None = None
     domain_id: str | None = None
@@ -117,6 +120,7 @@ def _conditions(room: "_Room", demand: Demand) -> list[ColumnElement[bool]]:
         room.free_cpus >= demand.cpus,
         room.free_memory >= demand.memory,
         _may_use(demand),
+        *([_has_pool()] if demand.needs_pool else []),
         *(_has_tag(tag) for tag in demand.tags),
         *_must(demand.affinity),
     ]
@@ -188,6 +192,13 @@ def _added_up(zone_id: str) -> Subquery:
     sums = select(Vm.host_id, func.sum(CPUS).label("cpus"), func.sum(MEMORY).label("memory"))
     query: Select[Any] = _vms(sums).where(Vm.zone_id == zone_id).group_by(Vm.host_id)
     return query.subquery("used")
+
+
+def _has_pool() -> ColumnElement[bool]:
+    pools = select(StoragePool.id).where(
+        StoragePool.host_id == Host.id, StoragePool.state == "Up", StoragePool.removed.is_(None)
+    )
+    return pools.correlate(Host).exists()
 
 
 def _has_tag(tag: str) -> ColumnElement[bool]:
@@ -266,6 +277,7 @@ def _views(session: Session, demand: Demand, room: _Room) -> list[HostView]:
             Pod.name.label("pod"),
             (Pod.allocation == Allocation.enabled).label("is_pod_open"),
             _may_use(demand).label("is_ours"),
+            _has_pool().label("has_pool"),
             room.most_cpus.label("most_cpus"),
             room.free_cpus.label("free_cpus"),
             room.most_memory.label("most_memory"),
@@ -294,6 +306,7 @@ def _obstacle(demand: Demand, host: Row[Any]) -> str:
         (not host.is_cluster_open, f"is in cluster {host.cluster}, which is disabled"),
         (not host.is_pod_open, f"is in pod {host.pod}, which is disabled"),
         (not host.is_ours, "is dedicated to somebody else"),
+        (demand.needs_pool and not host.has_pool, "has no storage pool that is Up"),
         (bool(missing), f"lacks the offering's host tags {', '.join(missing)}"),
         (
             not all(host.id in group for group in demand.affinity.among),

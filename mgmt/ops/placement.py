@@ -72,11 +72,15 @@ def demand_of(session: Session, vm: Vm, host_id: str | None = None) -> Demand:
     offering = session.get_one(ServiceOffering, vm.offering_id)
     size = size_of(vm, offering)
     is_guest = vm.kind == VmKind.user
+    unplaced = select(Volume.id).where(
+        Volume.vm_id == vm.id, Volume.removed.is_(None), Volume.pool_id.is_(None)
+    )
     return Demand(
         zone_id=vm.zone_id,
         cpus=size.cpus,
         memory=size.memory,
         host_id=host_id,
+        needs_pool=session.scalar(unplaced.limit(1)) is not None,
         tags=tuple(offering.host_tags),
         account_id=vm.account_id if is_guest else None,
         domain_id=vm.domain_id if is_guest else None,

@@ -201,14 +201,16 @@ def test_planners(bare_cloud: SmallCloud, planner: str, expected: set[str]) -> N
 
 
 def test_a_vm_is_placed_by_its_offering_and_its_groups(bare_cloud: SmallCloud) -> None:
-    ids = add_hosts(bare_cloud, host2={"tags": ["ssd"]}, host3={"tags": ["ssd"]})
-    for name in ("host2", "host3"):
+    ids = add_hosts(bare_cloud, **{name: {"tags": ["ssd"]} for name in ("host2", "host3", "host4")})
+    for name in ("host2", "host4"):
         pool = StoragePool(zone_id=bare_cloud.zone_id, host_id=ids[name], name="p", path="p", capacity=2**40)
         bare_cloud.add(pool)
     other, mine = vm_on(bare_cloud, ids["host2"], "other"), vm_on(bare_cloud, None, "mine")
     change(bare_cloud, ServiceOffering, mine.offering_id, host_tags=["ssd"])
     grouped(bare_cloud, APART, other, mine)
-    assert place_vm(bare_cloud.runtime, mine.id)["host"] == "host3"
+    assert place_vm(bare_cloud.runtime, mine.id)["host"] == "host4"
+    with pytest.raises(NoCapacity, match="host3 has no storage pool that is Up"):
+        place_vm(bare_cloud.runtime, vm_on(bare_cloud, None, "third").id, ids["host3"])
 
 
 GROUPS = [
