@@ -57,8 +57,6 @@ class Cluster(Identified, Base, kw_only=True):
     hypervisor: Mapped[str] = mapped_column(default="KVM")
     cluster_type: Mapped[str] = mapped_column(default="CloudManaged")
     allocation: Mapped[str] = mapped_column(default=Allocation.enabled)
-    cpu_overcommit: Mapped[float] = mapped_column(default=1.0)
-    memory_overcommit: Mapped[float] = mapped_column(default=1.0)
 
 
 class Host(Identified, Base, kw_only=True):

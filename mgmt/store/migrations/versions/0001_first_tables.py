@@ -342,8 +342,6 @@ def upgrade() -> None:
         sa.Column("hypervisor", sa.String(), nullable=False),
         sa.Column("cluster_type", sa.String(), nullable=False),
         sa.Column("allocation", sa.String(), nullable=False),
-        sa.Column("cpu_overcommit", sa.Double(), nullable=False),
-        sa.Column("memory_overcommit", sa.Double(), nullable=False),
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("removed", sa.DateTime(timezone=True), nullable=True),
