@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 from mgmt.alloc.affinity import affinity_of
 from mgmt.alloc.control import linklocal_address
 from mgmt.alloc.counted import set_vm_state
-from mgmt.alloc.hosts import Demand, place
+from mgmt.alloc.hosts import place
 from mgmt.alloc.pools import place_volume
+from mgmt.alloc.room import Demand
 from mgmt.alloc.sizes import size_of
 from mgmt.model.errors import Unavailable
 from mgmt.model.states import VmKind, VmState, VolumeState

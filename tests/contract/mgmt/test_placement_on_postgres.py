@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from mgmt.alloc.affinity import APART, TOGETHER
-from mgmt.alloc.hosts import Demand, candidates, place
+from mgmt.alloc.hosts import candidates, place
+from mgmt.alloc.room import Demand
 from mgmt.model.configuration import Scope
 from mgmt.model.configuration.items import PLANNERS
 from mgmt.model.errors import NoCapacity

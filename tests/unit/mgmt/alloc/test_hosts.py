@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import event
 
 from mgmt.alloc.affinity import APART, SOFT_APART, SOFT_TOGETHER, TOGETHER, Affinity, affinity_of
-from mgmt.alloc.hosts import Demand, place
+from mgmt.alloc.hosts import place
+from mgmt.alloc.room import Demand
 from mgmt.model.configuration import Scope
 from mgmt.model.configuration.items import PLANNERS
 from mgmt.model.errors import NoCapacity

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from mgmt.alloc.addresses import claim
-from mgmt.alloc.hosts import Demand, place
+from mgmt.alloc.hosts import place
+from mgmt.alloc.room import Demand
 from mgmt.model.errors import CloudError, NoCapacity
 from mgmt.store.tables import Cluster, Dedication, Domain, Host, Network, Pod, PublicAddress, Vm
 from tests.unit.mgmt.api.commands.world import World

@@ -1,0 +1,135 @@
+"""What a VM needs of a host, and what hosts have left, in SQL, by the configuration of their clusters."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    case,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.orm import Session
+
+from mgmt.alloc.affinity import Affinity
+from mgmt.alloc.sizes import CPUS, MEMORY
+from mgmt.model.configuration import (
+    ALLOCATION_ALGORITHM,
+    CLUSTER_CPU_LIMIT,
+    CLUSTER_MEMORY_LIMIT,
+    CPU_OVERPROVISIONING,
+    HOST_RESERVED_MEMORY,
+    MEMORY_OVERPROVISIONING,
+    Item,
+    Scope,
+)
+from mgmt.model.states import VmState
+from mgmt.store.configured import configured_items
+from mgmt.store.tables import (
+    Cluster,
+    ConfigurationValue,
+    Host,
+    Pod,
+    ServiceOffering,
+    Vm,
+)
+
+_TAKING = (VmState.starting, VmState.running, VmState.stopping)
+_SETTINGS = (
+    ALLOCATION_ALGORITHM,
+    CPU_OVERPROVISIONING,
+    MEMORY_OVERPROVISIONING,
+    HOST_RESERVED_MEMORY,
+    CLUSTER_CPU_LIMIT,
+    CLUSTER_MEMORY_LIMIT,
+)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a VM needs; memory in MiB. `host_id` where its disks or its owner tie it to one host; a pool on it
+    (`needs_pool`) where disks of the VM have none yet.
+
+    `account_id` and `domain_id` are a tenant's; without them (system VMs) dedications do not count.
+    """
+
+    zone_id: str
+    cpus: int
+    memory: int
+    host_id: str | None = None
+    needs_pool: bool = False
+    tags: tuple[str, ...] = ()
+    account_id: str | None = None
+    domain_id: str | None = None
+    affinity: Affinity = field(default_factory=Affinity)
+
+
+class Settings:
+    """The configuration of a zone and of its clusters."""
+
+    def __init__(self, session: Session, zone_id: str) -> None:
+        self._everywhere = configured_items(session, _SETTINGS, {Scope.zone: zone_id})
+        names = list(self._everywhere)
+        query = select(ConfigurationValue).where(
+            ConfigurationValue.scope == Scope.cluster, ConfigurationValue.name.in_(names)
+        )
+        self._by_cluster = session.scalars(query).all()
+        self.planner: str = self._everywhere[ALLOCATION_ALGORITHM.name]
+
+    def of_cluster(self, item: Item[Any]) -> ColumnElement[Any]:
+        """The value that holds for a host, in SQL."""
+        own = {row.scope_id: item.read(row.value) for row in self._by_cluster if row.name == item.name}
+        base = literal(self._everywhere[item.name])
+        return case(own, value=Host.cluster_id, else_=base) if own else base
+
+
+class Room:
+    """What hosts have and have left, in SQL.
+
+    With `goes_by_all` the VMs of all hosts are added up at once; else those of each host that is looked at,
+    which is less as long as few are.
+    """
+
+    def __init__(self, settings: Settings, demand: Demand, *, goes_by_all: bool) -> None:
+        self._demand = demand
+        self._used = _added_up(demand.zone_id) if goes_by_all else None
+        reserve = settings.of_cluster(HOST_RESERVED_MEMORY)
+        cpus = Host.cpus * settings.of_cluster(CPU_OVERPROVISIONING)
+        memory = Host.memory_mib * settings.of_cluster(MEMORY_OVERPROVISIONING) - reserve
+        self.most_cpus = cpus * settings.of_cluster(CLUSTER_CPU_LIMIT)
+        self.most_memory = memory * settings.of_cluster(CLUSTER_MEMORY_LIMIT)
+        self.free_cpus = self.most_cpus - self._taken("cpus", CPUS)
+        self.free_memory = self.most_memory - self._taken("memory", MEMORY)
+
+    def hosts(self, query: Any) -> Any:
+        """The query, about the hosts that the demand may be for."""
+        demand = self._demand
+        query = (
+            query.join(Cluster, Cluster.id == Host.cluster_id)
+            .join(Pod, Pod.id == Host.pod_id)
+            .where(Host.zone_id == demand.zone_id, Host.removed.is_(None))
+        )
+        if self._used is not None:
+            query = query.outerjoin(self._used, self._used.c.host_id == Host.id)
+        return query if demand.host_id is None else query.where(Host.id == demand.host_id)
+
+    def _taken(self, name: str, amount: ColumnElement[Any]) -> ColumnElement[Any]:
+        if self._used is not None:
+            return func.coalesce(self._used.c[name], 0)
+        query: Select[Any] = _vms(select(func.coalesce(func.sum(amount), 0))).where(Vm.host_id == Host.id)
+        return query.correlate(Host).scalar_subquery()
+
+
+def _vms(query: Any) -> Any:
+    """The query, about the VMs that take something of their hosts."""
+    joined = query.join_from(Vm, ServiceOffering, ServiceOffering.id == Vm.offering_id)
+    return joined.where(Vm.removed.is_(None), Vm.state.in_(_TAKING))
+
+
+def _added_up(zone_id: str) -> Subquery:
+    sums = select(Vm.host_id, func.sum(CPUS).label("cpus"), func.sum(MEMORY).label("memory"))
+    query: Select[Any] = _vms(sums).where(Vm.zone_id == zone_id).group_by(Vm.host_id)
+    return query.subquery("used")
