@@ -8,8 +8,9 @@ in the order of their numbers, so that all lock in one order and none waits for 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import and_, case, select, update
+from sqlalchemy import and_, case, literal, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -71,28 +72,29 @@ def count_all(session: Session, account: Account, amounts: Amounts) -> None:
 
 def default_limit(session: Session, kind: ResourceType, owner: OwnerKind) -> int:
     """The limit of an owner without a limit of its own: the configuration's, else CloudStack's default."""
-    return default_limits(session, owner).get(kind, UNLIMITED)
+    return default_limits(session, {owner})[owner].get(kind, UNLIMITED)
 
 
-def default_limits(session: Session, owner: OwnerKind) -> dict[ResourceType, int]:
-    """The limits of an owner without limits of its own."""
-    names = {limit_item(kind, owner): kind for kind in DEFAULT_LIMITS[owner]}
+def default_limits(session: Session, owners: Iterable[OwnerKind]) -> dict[OwnerKind, dict[ResourceType, int]]:
+    """The limits of owners without limits of their own, by their kind; one statement."""
+    found = {owner: dict(DEFAULT_LIMITS[owner]) for owner in owners}
+    items = {limit_item(kind, owner): (owner, kind) for owner, limits in found.items() for kind in limits}
     query = select(ConfigurationValue.name, ConfigurationValue.value).where(
-        ConfigurationValue.name.in_(names), ConfigurationValue.scope == GLOBAL
+        ConfigurationValue.name.in_(items), ConfigurationValue.scope == GLOBAL
     )
-    changed = {names[name]: int(value) for name, value in session.execute(query)}
-    return {**DEFAULT_LIMITS[owner], **changed}
+    for name, value in session.execute(query):
+        owner, kind = items[name]
+        found[owner][kind] = int(value)
+    return found
 
 
 def limits_of(
     session: Session, owners: Iterable[tuple[str, OwnerKind]]
 ) -> dict[str, dict[ResourceType, int]]:
-    """The limits of many owners, own or default, by id; a fixed number of statements."""
+    """The limits of many owners, own or default, by id; two statements."""
     wanted = dict(owners)
-    defaults = {kind: default_limits(session, kind) for kind in sorted(set(wanted.values()))}
-    found = {owner_id: dict(defaults[kind]) for owner_id, kind in wanted.items()}
-    query = select(ResourceLimit.owner_id, ResourceLimit.type, ResourceLimit.most)
-    for owner_id, kind, most in session.execute(query.where(ResourceLimit.owner_id.in_(wanted))):
+    found = _default_limits_of(session, wanted)
+    for owner_id, kind, most in session.execute(_rows_of(ResourceLimit.most, wanted)):
         found[owner_id][ResourceType(kind)] = most
     return found
 
@@ -100,10 +102,37 @@ def limits_of(
 def counts_of(session: Session, owner_ids: Iterable[str]) -> dict[str, dict[ResourceType, int]]:
     """What many owners have, by id; one statement."""
     found: dict[str, dict[ResourceType, int]] = {owner: dict.fromkeys(ResourceType, 0) for owner in owner_ids}
-    query = select(ResourceCount.owner_id, ResourceCount.type, ResourceCount.used)
-    for owner_id, kind, used in session.execute(query.where(ResourceCount.owner_id.in_(found))):
+    for owner_id, kind, used in session.execute(_rows_of(ResourceCount.used, found)):
         found[owner_id][ResourceType(kind)] = used
     return found
+
+
+def limits_and_counts_of(
+    session: Session, owners: Iterable[tuple[str, OwnerKind]]
+) -> tuple[dict[str, dict[ResourceType, int]], dict[str, dict[ResourceType, int]]]:
+    """Limits and counts of many owners, by id; two statements for both."""
+    wanted = dict(owners)
+    limits = _default_limits_of(session, wanted)
+    counts = {owner_id: dict.fromkeys(ResourceType, 0) for owner_id in wanted}
+    query = union_all(
+        _rows_of(ResourceLimit.most, wanted).add_columns(literal(value=True)),
+        _rows_of(ResourceCount.used, wanted).add_columns(literal(value=False)),
+    )
+    for owner_id, kind, amount, is_limit in session.execute(query):
+        (limits if is_limit else counts)[owner_id][ResourceType(kind)] = amount
+    return limits, counts
+
+
+def _default_limits_of(
+    session: Session, owners: Mapping[str, OwnerKind]
+) -> dict[str, dict[ResourceType, int]]:
+    defaults = default_limits(session, set(owners.values()))
+    return {owner_id: dict(defaults[kind]) for owner_id, kind in owners.items()}
+
+
+def _rows_of(amount: Any, owner_ids: Iterable[str]) -> Any:
+    table = amount.class_
+    return select(table.owner_id, table.type, amount).where(table.owner_id.in_(list(owner_ids)))
 
 
 def owner_kind(account: Account) -> OwnerKind:

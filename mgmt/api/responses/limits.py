@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mgmt.alloc.limits import counts_of, limits_of
+from mgmt.alloc.limits import limits_and_counts_of
 from mgmt.api.call import Call
 from mgmt.api.registry import Response
 from mgmt.model.resources import GIB, UNLIMITED, OwnerKind, ResourceType
@@ -101,8 +101,7 @@ def limit_fields(
     call: Call, owners: Sequence[tuple[str, OwnerKind]], unlimited: set[str]
 ) -> dict[str, dict[str, Any]]:
     """The fields of many owners by id; a fixed number of statements. Those in `unlimited` have no limits."""
-    limits = limits_of(call.session, owners)
-    counts = counts_of(call.session, [owner_id for owner_id, _kind in owners])
+    limits, counts = limits_and_counts_of(call.session, owners)
     found: dict[str, dict[str, Any]] = {}
     for owner_id, owner_kind in owners:
         found[owner_id] = {}

@@ -44,8 +44,11 @@ class ProjectResponse(LimitFields):
 def project_responses(call: Call, rows: Sequence[Project]) -> list[ProjectResponse]:
     """Projects on the wire."""
     account_ids = [row.account_id for row in rows]
-    accounts = rows_by_id(call, Account, account_ids)
-    domains = rows_by_id(call, Domain, (row.domain_id for row in rows))
+    query = select(Account, Domain).join(Domain, Domain.id == Account.domain_id)
+    homes = {
+        account.id: (account, domain)
+        for account, domain in call.session.execute(query.where(Account.id.in_(account_ids)))
+    }
     limits = limit_fields(call, [(account_id, OwnerKind.project) for account_id in account_ids], set())
     powers, tags, owners = vm_powers(call, account_ids), tags_of(call, "Project", rows), _owners(call, rows)
     return [
@@ -53,10 +56,10 @@ def project_responses(call: Call, rows: Sequence[Project]) -> list[ProjectRespon
             id=row.id,
             name=row.name,
             displaytext=row.display_text,
-            domain=domains[row.domain_id].name,
+            domain=homes[row.account_id][1].name,
             domainid=row.domain_id,
             state=row.state,
-            projectaccountname=accounts[row.account_id].name,
+            projectaccountname=homes[row.account_id][0].name,
             created=wire_time(row.created),
             owner=owners[row.id],
             tags=tags[row.id],

@@ -25,6 +25,8 @@ class UsageRecordResponse(Response):
     enddate: str | None
     tags: list[TagResponse]
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domain: str | None = None
     domainid: str | None = None
     domainpath: str | None = None
@@ -46,10 +48,7 @@ def _record(row: UsageRecord, owners: Owners) -> UsageRecordResponse:
     hours = f"{row.raw:.6f}".rstrip("0").rstrip(".")
     return UsageRecordResponse(
         accountid=row.account_id,
-        account=names["account"],
-        domain=names["domain"],
-        domainid=names["domainid"],
-        domainpath=names["domainpath"],
+        **names,
         usagetype=row.type,
         rawusage=hours,
         usage=f"{hours} Hrs",

@@ -434,3 +434,16 @@ def test_templates_of_a_project_are_its_members(shop: Shop) -> None:
         (listed,) = shop["ann"].get("listTemplates", templatefilter="self", **filters)["template"]
         assert (listed["project"], listed["projectid"]) == ("web", project)
         assert shop["bob"]("listTemplates", templatefilter="self", **filters).body.get("template") is None
+
+
+@pytest.mark.parametrize("command", ["listProjects", "listAccounts", "listDomains"])
+def test_lists_with_limits_take_eight_statements(shop: Shop, command: str) -> None:
+    for name in ("one", "two"):
+        shop.project(name=name)
+    shop["admin"].get(command, listall=True)  # what is known of roles is read once
+    with shop.api.counted() as caller:
+        shop["admin"].get("listHypervisors")
+    with shop.api.counted() as statements:
+        assert shop["admin"].get(command, listall=True)["count"] > 1
+    read = [text for text in statements if text != "BEGIN"]
+    assert len(read) - len([text for text in caller if text != "BEGIN"]) <= 8, "\n".join(read)
