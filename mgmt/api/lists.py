@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_type_hints
 
 from msgspec import Meta
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, UnaryExpression, func, or_, select
+from sqlalchemy.sql import operators
 
 from mgmt.api.access import Ref
 from mgmt.api.call import Call
@@ -107,14 +108,26 @@ class ListCommand(Listing, kw_only=True, frozen=True):
 
     def fetch(self, call: Call) -> tuple[int, list[Response]]:
         """The number of all rows that match, and the answers of this page."""
-        start, size = self.window()
+        self.window()
         query = self._query(call)
         total = call.session.scalar(select(func.count()).select_from(query.subquery())) or 0
         if not total:
             return 0, []
-        page = query.order_by(*self.order()).offset(start)
-        rows = call.session.scalars(page if size is None else page.limit(size)).all()
-        return total, self.entity().build(call, rows)
+        return total, self.entity().build(call, self._page(call, query, total))
+
+    def _page(self, call: Call, query: Select[Any], total: int) -> list[Any]:
+        """The rows of this page; those of the second half are counted from the end, because a database
+        sorts as many rows as it must skip."""
+        start, size = self.window()
+        if size is None:
+            return list(call.session.scalars(query.order_by(*self.order())))
+        skipped = max(total - start - size, 0)
+        if start <= skipped:
+            return list(call.session.scalars(query.order_by(*self.order()).offset(start).limit(size)))
+        if start >= total:
+            return []
+        backwards = query.order_by(*(_reversed(column) for column in self.order()))
+        return list(call.session.scalars(backwards.offset(skipped).limit(min(size, total - start))))[::-1]
 
     def _query(self, call: Call) -> Select[Any]:
         table = self.entity().table
@@ -174,6 +187,12 @@ class OwnedListCommand(ListCommand, kw_only=True, frozen=True):
             )
             query = query.where(table.id.in_(tagged))
         return query
+
+
+def _reversed(column: Any) -> Any:
+    """The other direction of a column, or of `column.desc()`."""
+    is_descending = isinstance(column, UnaryExpression) and column.modifier is operators.desc_op
+    return column.element if is_descending else column.desc()
 
 
 def _filters(command: type[Command]) -> list[tuple[str, Any]]:

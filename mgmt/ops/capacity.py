@@ -75,6 +75,16 @@ def all_capacities(session: Session) -> list[Capacity]:
     ]
 
 
+def summed_capacities(session: Session) -> list[Capacity]:
+    """The same with the pools of each cluster added up: there are as many pools as hosts."""
+    return [
+        *cluster_capacities(session),
+        *_pools_of_clusters(session),
+        *pod_capacities(session),
+        *zone_capacities(session),
+    ]
+
+
 def sum_up(items: Iterable[Capacity], key: Callable[[Capacity], Key]) -> list[Capacity]:
     """Capacities of the places that `key` tells apart, each the sum of its parts."""
     groups: dict[Key, list[Capacity]] = defaultdict(list)
@@ -178,6 +188,33 @@ def pool_capacities(session: Session, only: Sequence[str] | None = None) -> list
         found.append(Capacity(type=CapacityType.storage, used=pool.used, total=pool.capacity, **where))
         total = int(pool.capacity * factor)
         found.append(Capacity(type=CapacityType.storage_allocated, used=int(size), total=total, **where))
+    return found
+
+
+def _pools_of_clusters(session: Session) -> list[Capacity]:
+    """Space in use and space promised of all pools of each cluster; two statements."""
+    at: Any = {Scope.pool: StoragePool.id.expression, Scope.zone: StoragePool.zone_id.expression}
+    factor = configured_column(STORAGE_OVERPROVISIONING, at).label("factor")
+    places = (StoragePool.zone_id, StoragePool.pod_id, StoragePool.cluster_id)
+    there = StoragePool.removed.is_(None)
+    sizes = (
+        select(*places, func.sum(Volume.size))
+        .join_from(Volume, StoragePool, StoragePool.id == Volume.pool_id)
+        .where(Volume.removed.is_(None), there)
+        .group_by(*places)
+    )
+    promised = {(zone, pod, cluster): int(size) for zone, pod, cluster, size in session.execute(sizes)}
+    pools = select(*places, factor, func.sum(StoragePool.used), func.sum(StoragePool.capacity))
+    found = []
+    for zone, pod, cluster, times, used, size in session.execute(
+        pools.where(there).group_by(*places, factor)
+    ):
+        where: dict[str, Any] = {"zone_id": zone, "pod_id": pod, "cluster_id": cluster}
+        found.append(Capacity(type=CapacityType.storage, used=int(used), total=int(size), **where))
+        # Pools of one place may have different factors: what is promised there is counted with the first.
+        taken = promised.pop((zone, pod, cluster), 0)
+        total = int(size * times)
+        found.append(Capacity(type=CapacityType.storage_allocated, used=taken, total=total, **where))
     return found
 
 

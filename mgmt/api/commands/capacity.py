@@ -10,7 +10,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import Response, Spec
 from mgmt.api.responses.alerts import CapacityResponse, capacity_responses
 from mgmt.model.notices import CapacityType
-from mgmt.ops.capacity import Capacity, Key, all_capacities, sum_up
+from mgmt.ops.capacity import Capacity, Key, sum_up, summed_capacities
 from mgmt.store.tables import Cluster, Pod, Zone
 
 USAGE = "usage"
@@ -37,7 +37,7 @@ class ListCapacity(PlainListCommand, kw_only=True, frozen=True):
         if self.type is not None and self.type not in set(CapacityType):
             numbers = ", ".join(str(int(kind)) for kind in CapacityType)
             raise wrong_value("type", self.type, f"one of {numbers}")
-        found = [item for item in all_capacities(call.session) if self._matches(item)]
+        found = [item for item in summed_capacities(call.session) if self._matches(item)]
         summed = sum_up(found, self._key)
         if self.sortby:
             summed.sort(key=lambda item: -item.share)

@@ -15,7 +15,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.volumes import VOLUME
 from mgmt.model.errors import InUse, ParameterError
-from mgmt.model.states import VmState, VolumeKind, VolumeState
+from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops import names
 from mgmt.store.tables import DiskOffering, Host, Job, StoragePool, Vm, Volume, Zone
 
@@ -43,9 +43,10 @@ class ListVolumes(OwnedListCommand, kw_only=True, frozen=True):
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """System VMs' disks are not users' volumes."""
-        query = query.where(Volume.vm_id.is_(None) | Volume.vm_id.in_(_user_vms()))
+        # Not the other way round: a cloud has few system VMs, and many of users.
+        query = query.where(Volume.vm_id.is_(None) | Volume.vm_id.not_in(_system_vms()))
         if self.hostid:
-            query = query.where(Volume.vm_id.in_(_user_vms().where(Vm.host_id == self.hostid)))
+            query = query.where(Volume.vm_id.in_(select(Vm.id).where(Vm.host_id == self.hostid)))
         return query
 
 
@@ -180,5 +181,5 @@ def check_attachable(vm: Vm) -> None:
         raise ParameterError(f"VM {vm.name} is {vm.state}; disks are attached to Running or Stopped VMs")
 
 
-def _user_vms() -> Any:
-    return select(Vm.id).where(Vm.kind == "user")
+def _system_vms() -> Any:
+    return select(Vm.id).where(Vm.kind.in_([kind for kind in VmKind if kind is not VmKind.user]))

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select
 
 from mgmt.alloc.counted import NOT_COUNTED
 from mgmt.alloc.limits import owner_kind
@@ -144,11 +144,9 @@ class AccountResponse(ProjectLimitFields):
 def account_responses(call: Call, rows: Sequence[Account]) -> list[AccountResponse]:
     """Accounts on the wire, counted by one statement per kind of thing."""
     ids = [row.id for row in rows]
-    domains = rows_by_id(call, Domain, (row.domain_id for row in rows))
+    domains, found = _domains_and_users(call, ids)
     roles = role_names(call, rows)
     users = defaultdict(list)
-    query = select(User).where(User.account_id.in_(ids), User.removed.is_(None)).order_by(User.created)
-    found = call.session.scalars(query).all()
     for response in _users(call, found, {row.id: row for row in rows}, domains, roles):
         users[response.accountid].append(response)
     powers = vm_powers(call, ids)
@@ -173,6 +171,19 @@ def account_responses(call: Call, rows: Sequence[Account]) -> list[AccountRespon
         )
         for row in rows
     ]
+
+
+def _domains_and_users(call: Call, account_ids: Sequence[str]) -> tuple[dict[str, Domain], list[User]]:
+    """Domains of accounts by id, and the accounts' users, the oldest first; one statement."""
+    query = (
+        select(Domain, User)
+        .join_from(Account, Domain, Domain.id == Account.domain_id)
+        .outerjoin(User, and_(User.account_id == Account.id, User.removed.is_(None)))
+        .where(Account.id.in_(account_ids))
+        .order_by(User.created)
+    )
+    found = call.session.execute(query).all()
+    return {domain.id: domain for domain, _ in found}, [user for _, user in found if user is not None]
 
 
 def vm_powers(call: Call, account_ids: Sequence[str]) -> dict[str, dict[str, Any]]:

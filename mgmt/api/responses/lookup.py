@@ -48,8 +48,10 @@ class Owners:
     """Accounts and domains of owned rows: `names(row)` is what every owned answer carries."""
 
     def __init__(self, call: Call, rows: Sequence[Any]) -> None:
-        self._accounts = rows_by_id(call, Account, (row.account_id for row in rows))
-        self._domains = rows_by_id(call, Domain, (row.domain_id for row in rows))
+        self._accounts, self._domains = _accounts_and_domains(call, {row.account_id for row in rows})
+        # An account's rows are in its own domain; what a domain owns without an account is rare.
+        others = {row.domain_id for row in rows} - self._domains.keys()
+        self._domains |= rows_by_id(call, Domain, others)
         self._projects = _projects_of(call, self._accounts.values())
 
     def names(self, row: Any) -> dict[str, Any]:
@@ -65,6 +67,16 @@ class Owners:
             "domainid": domain.id if domain else None,
             "domainpath": domain_path(domain) if domain else None,
         }
+
+
+def _accounts_and_domains(call: Call, ids: set[str | None]) -> tuple[dict[str, Account], dict[str, Domain]]:
+    """Accounts with their domains, each by id, by one statement."""
+    wanted = ids - {None}
+    if not wanted:
+        return {}, {}
+    query = select(Account, Domain).join(Domain, Domain.id == Account.domain_id)
+    pairs = call.session.execute(query.where(Account.id.in_(wanted))).all()
+    return {account.id: account for account, _ in pairs}, {domain.id: domain for _, domain in pairs}
 
 
 def _projects_of(call: Call, accounts: Iterable[Account]) -> dict[str, Project]:

@@ -174,6 +174,9 @@ def build_system_vms(call: Call, rows: Sequence[Vm]) -> list[SystemVmResponse]:
 def build_routers(call: Call, rows: Sequence[Vm]) -> list[RouterResponse]:
     """Answers for routers."""
     around, owners = _Around(call, rows), Owners(call, rows)
+    nics: dict[str, list[NicResponse]] = defaultdict(list)
+    for answer in build_nics(call, [nic for row in rows for nic in around.nics[row.id]]):
+        nics[str(answer.virtualmachineid)].append(answer)
     answers = []
     for row in rows:
         network = around.networks.get(row.network_id or "")
@@ -192,7 +195,7 @@ def build_routers(call: Call, rows: Sequence[Vm]) -> list[RouterResponse]:
                 requiresupgrade=False,
                 healthchecksfailed=row.state == VmState.running and not row.healthy,
                 version="1",
-                nic=build_nics(call, around.nics[row.id]),
+                nic=nics[row.id],
                 **owners.names(row),
                 **{**around.fields(row), **around.source_nat(row)},
             )
