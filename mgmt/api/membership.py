@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session
 
 from mgmt.model.projects import InvitationState, MemberRole, ProjectState
@@ -35,8 +35,20 @@ class Membership:
 
 def find_membership(session: Session, user: User, account_id: str | None) -> Membership | None:
     """What the user is in the project whose account this is; None for no member. One statement."""
+    return _memberships(session, user, Project.account_id == account_id).get(account_id or "")
+
+
+def open_projects(session: Session, user: User, command: str) -> list[str]:
+    """Ids of the accounts of all projects in which the user may call a command that reads. One statement."""
+    found = _memberships(session, user, true())
+    return [account_id for account_id, member in found.items() if member.allows(command, changes=False)]
+
+
+def _memberships(session: Session, user: User, which: ColumnElement[bool]) -> dict[str, Membership]:
+    """What the user is in projects, by the ids of their accounts."""
     query = (
         select(
+            Project.account_id,
             Project.state,
             ProjectMember.id,
             ProjectMember.role,
@@ -51,15 +63,19 @@ def find_membership(session: Session, user: User, account_id: str | None) -> Mem
                 ProjectRolePermission.removed.is_(None),
             ),
         )
-        .where(Project.account_id == account_id, Project.removed.is_(None), is_member(user))
+        .where(which, Project.removed.is_(None), is_member(user))
         .order_by(ProjectMember.user_id.is_(None), ProjectMember.id, ProjectRolePermission.position)
     )
-    rows = session.execute(query).all()
-    if not rows:
-        return None
-    state, member_id, role = rows[0][:3]
-    rules = tuple((row[3], row[4]) for row in rows if row[1] == member_id and row[3] is not None)
-    return Membership(state, role == MemberRole.admin, rules)
+    found: dict[str, Membership] = {}
+    members: dict[str, str] = {}
+    for account_id, state, member_id, role, rule, permission in session.execute(query):
+        # The first membership counts: the user's own goes before the account's.
+        if members.setdefault(account_id, member_id) != member_id:
+            continue
+        before = found.get(account_id)
+        rules = (*(before.rules if before else ()), *(((rule, permission),) if rule is not None else ()))
+        found[account_id] = Membership(state, role == MemberRole.admin, rules)
+    return found
 
 
 def is_invited(session: Session, user: User, project_id: str) -> bool:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.api.access import Caller, Ref, authorize
 from mgmt.api.call import Owner
-from mgmt.api.membership import project_accounts_of
+from mgmt.api.membership import open_projects
 from mgmt.api.params import wrong_value
 from mgmt.model.errors import ParameterError
 from mgmt.model.projects import ProjectState
@@ -127,8 +127,8 @@ def _covered(session: Session, caller: Caller, table: Any) -> ColumnElement[bool
 
 
 def _of_projects(session: Session, caller: Caller, table: Any) -> ColumnElement[bool]:
-    """What belongs to projects that the caller is in, or administers."""
-    mine: ColumnElement[bool] = table.account_id.in_(project_accounts_of(caller.user))
+    """What belongs to projects in which the caller may call this, and to those of the caller's domains."""
+    mine: ColumnElement[bool] = table.account_id.in_(open_projects(session, caller.user, caller.command))
     if caller.type is AccountType.user:
         return mine
     if caller.is_root:

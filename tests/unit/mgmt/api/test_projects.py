@@ -231,8 +231,11 @@ def test_a_user_may_be_in_without_the_account(shop: Shop) -> None:
     shop.job("ann", "addUserToProject", projectid=project, username="second")
     shop["second"].get("listSSHKeyPairs", projectid=project)
     assert shop.refused("duo", "listSSHKeyPairs", projectid=project).status == 531
+    shop.job("ann", "addAccountToProject", projectid=project, account="duo", roletype="Admin")
+    assert shop.refused("second", "suspendProject", id=project).status == 531  # the own membership counts
     (member,) = shop["ann"].get("listProjectAccounts", projectid=project, role="Regular")["projectaccount"]
     assert (member["username"], member["account"], member["role"]) == ("second", "duo", "Regular")
+    shop.job("ann", "deleteAccountFromProject", projectid=project, account="duo")
     shop.job("ann", "deleteUserFromProject", projectid=project, userid=member["userid"])
     assert shop.refused("second", "listSSHKeyPairs", projectid=project).status == 531
 
@@ -324,7 +327,8 @@ def test_project_roles_limit_what_members_may_call(shop: Shop) -> None:
     order = [rules[2]["id"], rules[1]["id"], rules[0]["id"]]
     shop["ann"].get("updateProjectRolePermission", **asked, ruleorder=order)
     assert shop.refused("bob", "listSSHKeyPairs", projectid=project).status == 531
-    assert shop.keys("ann", projectid=project) == {"k"}
+    assert shop.keys("bob", projectid="-1") == set()
+    assert shop.keys("ann", projectid=project) == shop.keys("ann", projectid="-1") == {"k"}
     assert shop.refused("ann", "deleteProjectRole", projectid=project, id=role["id"]).status == 536
     shop["ann"].get("deleteProjectRolePermission", projectid=project, id=order[0])
     assert shop.keys("bob", projectid=project) == {"k"}
