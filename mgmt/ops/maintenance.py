@@ -24,6 +24,7 @@ _ON = (VmState.starting, VmState.running, VmState.stopping)
 def prepare_host(runtime: Runtime, saga: Saga, *, host_id: str) -> None:
     """Stop the system VMs of a host that takes nothing new; the reconcile loop starts them elsewhere."""
     saga.on_failure("take the host back into service", lambda: set_resource_state(runtime, host_id, ENABLED))
+    saga.step("look whether a VM was placed there meanwhile", lambda: _check_empty(runtime, host_id))
     for vm_id in saga.step("look at the host's system VMs", lambda: _system_vms(runtime, host_id)):
         saga.step("stop a system VM", lambda vm_id=vm_id: _move_away(runtime, vm_id))  # type: ignore[misc]
     saga.step("say that the host is out of service", lambda: _enter(runtime, host_id))
@@ -69,6 +70,12 @@ def listed(names: list[str]) -> str:
     more = len(names) - MOST_NAMED
     words = ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
     return f"VM {words}" if len(names) == 1 else f"VMs {words}"
+
+
+def _check_empty(runtime: Runtime, host_id: str) -> None:
+    """A deploy that chose the host a moment before it was closed may have come to it since."""
+    with runtime.database.reading() as session:
+        refuse_while_used(session, session.get_one(Host, host_id))
 
 
 def _system_vms(runtime: Runtime, host_id: str) -> list[str]:

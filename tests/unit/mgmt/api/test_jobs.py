@@ -109,3 +109,26 @@ def test_lists_in_xml(api: Api, admin: Client, zone: str) -> None:
     assert root.findtext("count") == "1"
     assert root.findtext("zone/id") == zone
     assert root.findtext("zone/securitygroupsenabled") == "false"
+
+
+def test_a_list_of_jobs_has_their_errors_but_not_their_objects(api: Api, admin: Client, zone: str) -> None:
+    def statements() -> int:
+        with api.counted() as seen:
+            admin.get("listAsyncJobs")
+        return len(seen)
+
+    first = paint(api, zone, "red")["jobid"]
+    few = statements()
+    for colour in ("green", "blue"):
+        paint(api, zone, colour)
+    with api.context.database.writing() as session:
+        for job in session.scalars(select(Job)):
+            job.status, job.completed = JobStatus.succeeded, api.context.clock()
+        failed = session.get_one(Job, first)
+        failed.status, failed.error_code, failed.error_text = JobStatus.failed, 533, "the pot is empty"
+    jobs = {item["jobid"]: item for item in admin.get("listAsyncJobs")["asyncjobs"]}
+    assert jobs[first]["jobresult"] == {"errorcode": 533, "errortext": "the pot is empty"}
+    assert [item for item in jobs.values() if "jobresult" in item] == [jobs[first]]
+    assert statements() == few, "however many jobs there are"
+    later = "2099-01-01"
+    assert admin.get("listAsyncJobs", startdate=later) == {}

@@ -45,6 +45,15 @@ def test_a_host_that_cannot_be_emptied_stays_in_service(cloud: SmallCloud) -> No
     assert cloud.row(Host, cloud.host_id).resource_state == "Enabled"
 
 
+def test_a_vm_that_slipped_in_keeps_its_host(cloud: SmallCloud) -> None:
+    cloud.run(names.DEPLOY_VM, vm_id=cloud.new_vm(cloud.new_network()).id)
+    change_host(cloud, resource_state="PrepareForMaintenance")
+    with pytest.raises(StepFailed, match="Host host1 runs VM web"):
+        cloud.run(names.PREPARE_HOST, host_id=cloud.host_id)
+    assert cloud.row(Host, cloud.host_id).resource_state == "Enabled"
+    assert {vm.state for vm in cloud.rows(Vm)} == {"Running"}
+
+
 def test_reconnecting_asks_the_agent(cloud: SmallCloud) -> None:
     change_host(cloud, state="Alert")
     cloud.simulator.faults.fail("info", AgentUnreachable("host", "no route"))

@@ -156,6 +156,14 @@ def test_tenants_have_no_configuration(api: Api, command: str) -> None:
         assert tenant(command, name="expunge.delay", value=0).status in (401, 432)
 
 
+def test_a_cluster_shows_its_factors(admin: Client, places: dict[str, str]) -> None:
+    at = {"name": "mem.overprovisioning.factor", "clusterid": places["clusterid"]}
+    admin.get("updateConfiguration", value=1.5, **at)
+    (cluster,) = admin.get("listClusters", id=places["clusterid"])["cluster"]
+    assert (cluster["memoryovercommitratio"], cluster["cpuovercommitratio"]) == ("1.5", "8.0")
+    admin.get("resetConfiguration", **at)
+
+
 def test_code_reads_typed_values(api: Api, places: dict[str, str]) -> None:
     with api.context.database.reading() as session:
         assert configured(session, EXPUNGE_DELAY) == 86400
