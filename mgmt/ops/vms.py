@@ -76,6 +76,21 @@ def create_vm(session: Session, seal: Seal, request: VmRequest) -> Vm:
     Raises ParameterError, NoCapacity or LimitReached with a sentence.
     """
     _check_template(request)
+    vm = _new_row(session, request)
+    if request.template.password_enabled:
+        set_new_password(vm, seal)
+    session.add(vm)
+    session.flush()
+    session.add_all(AffinityMember(group_id=group.id, vm_id=vm.id) for group in request.affinity_groups)
+    for position, (network, wanted) in enumerate(request.networks):
+        add_nic(session, vm, network, position, wanted)
+    _add_volumes(session, vm, request)
+    session.flush()
+    _reserve(session, vm)
+    return vm
+
+
+def _new_row(session: Session, request: VmRequest) -> Vm:
     vm_id = new_id()
     name = request.name or f"vm-{vm_id[:8]}"
     check_vm_name(session, name, [network.id for network, _address in request.networks])
@@ -102,16 +117,6 @@ def create_vm(session: Session, seal: Seal, request: VmRequest) -> Vm:
         set_size(vm, request.offering, request.size)
     if request.group:
         vm.group_id = group_named(session, vm.account_id, vm.domain_id, request.group).id
-    if request.template.password_enabled:
-        set_new_password(vm, seal)
-    session.add(vm)
-    session.flush()
-    session.add_all(AffinityMember(group_id=group.id, vm_id=vm.id) for group in request.affinity_groups)
-    for position, (network, wanted) in enumerate(request.networks):
-        add_nic(session, vm, network, position, wanted)
-    _add_volumes(session, vm, request)
-    session.flush()
-    _reserve(session, vm)
     return vm
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import aliased
 
 from mgmt.alloc.sizes import size_of
 from mgmt.api.call import Call
@@ -41,6 +42,9 @@ class VirtualMachineResponse(Response, kw_only=True):
     templatename: str | None = None
     templatedisplaytext: str | None = None
     templateformat: str | None = None
+    isoid: str | None = None
+    isoname: str | None = None
+    isodisplaytext: str | None = None
     passwordenabled: bool
     serviceofferingid: str
     serviceofferingname: str | None = None
@@ -83,6 +87,7 @@ class _Around:
     offering: ServiceOffering
     group: str | None
     user_data: str | None
+    iso: tuple[str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -104,17 +109,22 @@ def build_vms(call: Call, rows: Sequence[Vm]) -> list[VirtualMachineResponse]:
 
 
 def _surroundings(call: Call, ids: Sequence[str]) -> dict[str, _Around]:
+    iso = aliased(Template)
     query = (
-        select(Vm.id, Zone, Host, Template, ServiceOffering, InstanceGroup.name, UserData.name)
+        select(
+            *(Vm.id, Zone, Host, Template, ServiceOffering, InstanceGroup.name, UserData.name),
+            *(iso.name, iso.display_text),
+        )
         .join(Zone, Zone.id == Vm.zone_id)
         .join(ServiceOffering, ServiceOffering.id == Vm.offering_id)
         .outerjoin(Host, Host.id == Vm.host_id)
         .outerjoin(Template, Template.id == Vm.template_id)
+        .outerjoin(iso, iso.id == Vm.iso_id)
         .outerjoin(InstanceGroup, InstanceGroup.id == Vm.group_id)
         .outerjoin(UserData, UserData.id == Vm.user_data_id)
         .where(Vm.id.in_(ids))
     )
-    return {row[0]: _Around(*row[1:]) for row in call.session.execute(query)}
+    return {row[0]: _Around(*row[1:7], iso=(row[7], row[8])) for row in call.session.execute(query)}
 
 
 def _build(
@@ -123,8 +133,6 @@ def _build(
     nics = many.nics.get(row.id, [])
     default = next((nic for nic in nics if nic.isdefault), None)
     public = next((nic for nic in nics if nic.publicip), None)
-    host = around.host if call.caller.is_root else None
-    size = size_of(row, around.offering)
     return VirtualMachineResponse(
         id=row.id,
         name=row.name,
@@ -136,15 +144,10 @@ def _build(
         groupid=row.group_id,
         zoneid=row.zone_id,
         zonename=around.zone.name,
-        hostid=host.id if host else None,
-        hostname=host.name if host else None,
-        instancename=row.instance_name if call.caller.is_root else None,
         hypervisor="KVM",
-        serviceofferingid=row.offering_id,
-        serviceofferingname=around.offering.name,
-        cpunumber=size.cpus,
-        cpuspeed=size.speed,
-        memory=size.memory,
+        isoid=row.iso_id,
+        isoname=around.iso[0],
+        isodisplaytext=around.iso[1],
         rootdeviceid=0,
         rootdevicetype="ROOT",
         keypairs=",".join(row.key_names) or None,
@@ -163,8 +166,27 @@ def _build(
         affinitygroup=many.affinity.get(row.id, []),
         tags=many.tags.get(row.id, []),
         **owner,
+        **_size(row, around.offering),
+        **(_on_host(row, around.host) if call.caller.is_root else {}),
         **_template(row, around.template),
     )
+
+
+def _size(row: Vm, offering: ServiceOffering) -> dict[str, Any]:
+    size = size_of(row, offering)
+    return {
+        "serviceofferingid": offering.id,
+        "serviceofferingname": offering.name,
+        "cpunumber": size.cpus,
+        "cpuspeed": size.speed,
+        "memory": size.memory,
+    }
+
+
+def _on_host(row: Vm, host: Host | None) -> dict[str, Any]:
+    """What is an administrator's to know."""
+    where = {"hostid": host.id, "hostname": host.name} if host else {}
+    return {"instancename": row.instance_name, **where}
 
 
 def _template(row: Vm, template: Template | None) -> dict[str, Any]:
