@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from typing import Annotated, Any
 
-from msgspec import Meta
-from sqlalchemy import Select
+from msgspec import Meta, structs
+from sqlalchemy import ColumnElement, Select
 
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
@@ -24,7 +24,6 @@ class ListUsageRecords(OwnedListCommand, kw_only=True, frozen=True):
 
     spec = Spec(answer=USAGE_RECORD, access=EVERYONE)
     searched = (UsageRecord.description, UsageRecord.name)
-    id_is_filter = True
 
     startdate: Annotated[datetime, "the first day, as 2026-01-31"]
     enddate: Annotated[datetime, "the last day, as 2026-01-31"]
@@ -32,6 +31,10 @@ class ListUsageRecords(OwnedListCommand, kw_only=True, frozen=True):
     type: Annotated[int | None, "list only this kind, as 1 for VMs that run", Equals(UsageRecord.type)] = None
     usageid: Annotated[str | None, "list only usage of this resource", Equals(UsageRecord.resource_id)] = None
     includetags: Annotated[bool, "accepted; records carry no tags"] = False
+
+    def ownership(self, call: Call) -> ColumnElement[bool] | None:
+        """Without an owner, everybody whom the caller covers: bills are written for all."""
+        return OwnedListCommand.ownership(structs.replace(self, listall=True), call)
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Records of the days asked for; a last day without a time is meant whole."""
