@@ -33,6 +33,7 @@ MEANT: dict[type[Any], dict[str, Any]] = {
     tables.Vm: {"kind": "user"},
     tables.Role: {"type": "User"},
     tables.UserData: {"data": "aGVsbG8="},
+    tables.Annotation: {"entity_type": "VM"},
 }
 
 
@@ -61,6 +62,11 @@ class Rows:
             self._session.flush()
             self._made[key] = row.id
         return self._made[key]
+
+    def another(self, table: type[Any], owner: Person) -> str:
+        """The id of one more row of the owner's."""
+        self._made.pop((table, owner.name), None)
+        return self.of(table, owner)
 
     def _make_project(self, owner: Person) -> None:
         """A project that the owner administers; its resources would be its own account's."""
