@@ -12,6 +12,7 @@ import libvirt
 import msgspec
 
 from appliance.hostagent import config_disk, plugs
+from appliance.hostagent.boots import Boots
 from appliance.hostagent.config import HostAgentConfig
 from appliance.hostagent.domain_xml import NAME_PREFIX, Placement, Record, digest, domain_xml, read_record
 from appliance.hostagent.errors import Conflict, NotFound, Refused, StepFailed
@@ -51,6 +52,7 @@ class Domains:
         self._templates = templates
         self._networks = networks
         self._operations = Operations()
+        self._boots = Boots(paths.domains)
         self._records: dict[str, Record] = {}
         self._has_read_back = False
         self._records_lock = threading.Lock()
@@ -95,10 +97,7 @@ class Domains:
     def list(self) -> list[DomainStatus]:
         """Status of all VMs, by one call to libvirt."""
         self.read_back()
-        statuses = {
-            uuid: DomainStatus(id=uuid, name=name, state=state, reason=reason, reboots=self._reboots(uuid))
-            for uuid, (name, state, reason) in self._hypervisor.states().items()
-        }
+        statuses = {uuid: self._status(uuid, *told) for uuid, told in self._hypervisor.states().items()}
         for uuid, operation in self._operations.all().items():
             name = operation.name.removeprefix("VM ")
             if not operation.is_done():
@@ -112,6 +111,15 @@ class Domains:
                 reason = str(operation.error)
                 statuses[uuid] = DomainStatus(id=uuid, name=name, state="failed", reason=reason)
         return sorted(statuses.values(), key=lambda status: status.name)
+
+    def _status(self, uuid: str, name: str, state: str, reason: str) -> DomainStatus:
+        status = DomainStatus(id=uuid, name=name, state=state, reason=reason, reboots=self._reboots(uuid))
+        if state == "running" or not self._boots.is_over(uuid):
+            return status
+        # Whatever libvirt makes of it: its QEMU ended with the kernel that it ran on.
+        return msgspec.structs.replace(
+            status, state="stopped", reason="its host rebooted", host_rebooted=True
+        )
 
     def delete(self, uuid: str, *, wait: float) -> None:
         """Stop the VM and remove all that is its own; gone already is fine. Raises Conflict, StepFailed."""
@@ -270,6 +278,8 @@ class Domains:
         if log.exists() and log.stat().st_size > SERIAL_LOG_LIMIT:
             log.replace(log.with_suffix(".log.1"))
         self._vnc_socket(uuid).unlink(missing_ok=True)
+        # Before: a VM that runs has a boot, one that could not be started has powered off.
+        self._boots.note(uuid)
         domain.create()
         self._vnc_socket(uuid).chmod(0o600)
 

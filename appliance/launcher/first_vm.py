@@ -34,7 +34,7 @@ def ensure_first_vm(
     cloud: CloudStack, settings: Settings, template: dict[str, Any], say: Progress
 ) -> dict[str, Any]:
     """The VM `hello`, running; deployed if there is none. Raises StepFailed with the job's own words."""
-    existing = find(cloud, "listVirtualMachines", "virtualmachine", name=NAME)
+    existing = _find_at_rest(cloud, say)
     if existing is not None and existing["state"] == "Running":
         return existing
     if existing is not None and existing["state"] == "Stopped":
@@ -65,6 +65,18 @@ def ensure_first_vm(
         networkids=network["id"],
     )
     return _finish(cloud, job, say)
+
+
+def _find_at_rest(cloud: CloudStack, say: Progress) -> dict[str, Any] | None:
+    """The VM, if there is one, once nothing is under way: after a reboot the cloud starts it by itself."""
+
+    def look() -> tuple[bool, str]:
+        found = find(cloud, "listVirtualMachines", "virtualmachine", name=NAME)
+        state = found["state"] if found else "absent"
+        return state not in ("Starting", "Stopping"), f"{NAME} is {state}"
+
+    wait_until(f"VM {NAME}", look, say, DEADLINE, "see the events of the VM")
+    return find(cloud, "listVirtualMachines", "virtualmachine", name=NAME)
 
 
 def _finish(cloud: CloudStack, started: dict[str, Any], say: Progress) -> dict[str, Any]:

@@ -199,6 +199,16 @@ class Simulator:
                 return
         raise AgentNotFound("simulator", f"no VM {domain_id}")
 
+    def reboot(self, address: str) -> None:
+        """Let a host go through a reboot: whatever ran on it is off, and known."""
+        host = self.hosts[address]
+        for domain_id, status in host.status.items():
+            if status.state == "running":
+                host.status[domain_id] = msgspec.structs.replace(
+                    status, state="stopped", reason="its host rebooted", host_rebooted=True
+                )
+                self.machines.pop(domain_id, None)
+
     def _check_bridges(self, host: SimulatedHost, domain: Domain) -> None:
         there = OWN_BRIDGES | {
             f"brvx-{network.vni}" for network in (host.state.networks if host.state else ())

@@ -14,6 +14,7 @@ from mgmt.ops.placement import unplace_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.states import read_vm, set_vm
+from mgmt.ops.vm_workflows import start_vm
 from mgmt.reconcile.decide import Action, Kind
 from mgmt.reconcile.look import busy_subjects
 from mgmt.store.events import record_event
@@ -59,6 +60,26 @@ def _restart(runtime: Runtime, action: Action) -> None:
         set_vm(runtime, vm.id, reason="" if is_first else f"started again, because {action.why}")
 
 
+def _start_again(runtime: Runtime, action: Action) -> None:
+    """Start a guest that ran until its host rebooted; a start that fails is repeated by the loop."""
+    with runtime.locks.try_hold(f"machine:{action.subject}") as is_free:
+        if not is_free or not _is_dead(runtime, action.subject, action):
+            return
+        vm = read_vm(runtime, action.subject)
+        words = f"starting VM {vm.name} again, because {action.why}"
+        log.warning("%s", words)
+        _note(runtime, vm.id, "VM.START", words)
+        set_vm(runtime, vm.id, state=VmState.starting, reason=words)
+        saga = Saga(run_directly)
+        try:
+            start_vm(runtime, saga, vm_id=vm.id)
+        except StepFailed as failure:
+            saga.roll_back()
+            set_vm(runtime, vm.id, reason=str(failure), desired_power="running")
+            raise
+        set_vm(runtime, vm.id, reason=f"started again, because {action.why}")
+
+
 def _push(runtime: Runtime, action: Action) -> None:
     vm = read_vm(runtime, action.subject)
     if vm.state == VmState.running and vm.applied < vm.generation:
@@ -97,6 +118,7 @@ def _make_system_vms(runtime: Runtime, action: Action) -> None:
 
 _ACTIONS = {
     Kind.restart: _restart,
+    Kind.start_again: _start_again,
     Kind.push: _push,
     Kind.mark_stopped: _mark_stopped,
     Kind.mark_running: _mark_running,
@@ -105,7 +127,7 @@ _ACTIONS = {
 
 
 def _is_dead(runtime: Runtime, vm_id: str, action: Action) -> bool:
-    """Whether a system VM is still in need of a restart; the snapshot is older than this moment."""
+    """Whether a VM that should run is still in need of a start; the snapshot is older than this moment."""
     if _is_busy(runtime, vm_id):
         return False
     vm = read_vm(runtime, vm_id)

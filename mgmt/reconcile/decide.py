@@ -18,6 +18,7 @@ class Kind(StrEnum):
     """Kinds of actions."""
 
     restart = "restart"
+    start_again = "start_again"
     push = "push"
     mark_stopped = "mark_stopped"
     mark_running = "mark_running"
@@ -79,7 +80,8 @@ def decide(snapshot: Snapshot) -> list[Action]:
 
 
 def _for_vms(snapshot: Snapshot) -> Iterable[Action]:
-    for vm in snapshot.vms:
+    # Guests last: they need their routers.
+    for vm in sorted(snapshot.vms, key=lambda vm: vm.kind == VmKind.user):
         if vm.is_busy:
             continue
         action = _for_machine(vm, snapshot) if vm.kind != VmKind.user else _for_guest(vm, snapshot)
@@ -117,6 +119,8 @@ def _for_machine(vm: VmView, snapshot: Snapshot) -> Action | None:
 
 
 def _for_guest(vm: VmView, snapshot: Snapshot) -> Action | None:
+    if vm.desired_power == "running" and (why := _power_cut(vm, snapshot)):
+        return Action(Kind.start_again, vm.id, why)
     if vm.state in (VmState.running, VmState.starting, VmState.stopping):
         death = _death(vm, snapshot)
         if death:
@@ -124,6 +128,16 @@ def _for_guest(vm: VmView, snapshot: Snapshot) -> Action | None:
         if vm.state != VmState.running and _report(vm, snapshot) is not None:
             return Action(Kind.mark_running, vm.id, f"VM {vm.name} runs, and no job is about it any more")
     return None
+
+
+def _power_cut(vm: VmView, snapshot: Snapshot) -> str:
+    """Why a guest is off that nobody powered off; empty if it is on, or somebody did, or nobody knows."""
+    if vm.state == VmState.stopped:
+        return f"VM {vm.name} should run and is Stopped"
+    status = _report(vm, snapshot)
+    if vm.state in (VmState.running, VmState.starting) and status is not None and status.host_rebooted:
+        return f"the host of VM {vm.name} rebooted"
+    return ""
 
 
 def _report(vm: VmView, snapshot: Snapshot) -> DomainStatus | None:

@@ -43,7 +43,8 @@ def test_a_whole_life(vm: Vm) -> None:
     assert vm.qemu() == pid, "the same document must change nothing"
 
     assert vm.put(query="?force=1", reboots=1) == {
-        "id": vm.uuid, "name": f"i-2-{vm.uuid[:4]}-VM", "state": "running", "reason": "", "reboots": 1
+        "id": vm.uuid, "name": f"i-2-{vm.uuid[:4]}-VM", "state": "running", "reason": "", "reboots": 1,
+        "host_rebooted": False,
     }  # fmt: skip
     eventually(lambda: vm.boots() == 2, "it boots again", BOOT_SECONDS)
     assert vm.qemu() != pid
@@ -91,7 +92,14 @@ def test_crashes_are_seen(host: HostBench) -> None:
     wait_for_text(killed.log, "BOOTED", BOOT_SECONDS)
     os.kill(killed.qemu(), signal.SIGKILL)
     eventually(lambda: killed.state() == "crashed", "the killed VM is reported", 15)
-    assert killed.put()["state"] == "running", "it starts again when asked"
+    assert host.get(f"/v1/domains/{killed.uuid}")["host_rebooted"] is False
+    (host.paths.domains / killed.uuid / "boot").write_text("a boot before this one")
+    status = host.get(f"/v1/domains/{killed.uuid}")
+    assert (status["state"], status["reason"], status["host_rebooted"]) == (
+        "stopped", "its host rebooted", True
+    )  # fmt: skip
+    again = killed.put()
+    assert (again["state"], again["host_rebooted"]) == ("running", False), "it starts again when asked"
 
     off = Vm(host, "poweroff.now")
     off.put(nics=())

@@ -27,6 +27,13 @@ def said(state: str, reason: str = "", of: str = "r") -> dict[str, dict[str, Dom
     return {"h": {of: DomainStatus(id=of, name="x", state=state, reason=reason)}}
 
 
+REBOOTED = {
+    "h": {
+        "g": DomainStatus(id="g", name="x", state="stopped", reason="its host rebooted", host_rebooted=True)
+    }
+}
+
+
 def decided(vm: VmView, reports: dict[str, dict[str, DomainStatus]], **changes: Any) -> list[Action]:
     return decide(Snapshot(vms=(dataclasses.replace(vm, **changes),), reports=reports))
 
@@ -94,7 +101,31 @@ def decided(vm: VmView, reports: dict[str, dict[str, DomainStatus]], **changes: 
             [Action(Kind.mark_running, "g", "VM web runs, and no job is about it any more")],
             id="a job died after the start",
         ),
-        pytest.param(GUEST, said("stopped", of="g"), {"state": "Stopped"}, [], id="a stopped guest"),
+        pytest.param(
+            GUEST,
+            said("stopped", of="g"),
+            {"state": "Stopped", "desired_power": "stopped"},
+            [],
+            id="a stopped guest",
+        ),
+        pytest.param(
+            GUEST, REBOOTED, {}, [Action(Kind.start_again, "g", "the host of VM web rebooted")], id="a reboot"
+        ),
+        pytest.param(
+            GUEST,
+            REBOOTED,
+            {"desired_power": "stopped", "state": "Stopping"},
+            [Action(Kind.mark_stopped, "g", "VM web was powered off (its host rebooted)")],
+            id="a reboot while it was being stopped",
+        ),
+        pytest.param(GUEST, REBOOTED, {"is_busy": True}, [], id="a reboot while a job is about it"),
+        pytest.param(
+            GUEST,
+            REBOOTED,
+            {"state": "Stopped"},
+            [Action(Kind.start_again, "g", "VM web should run and is Stopped")],
+            id="a start after a reboot that failed",
+        ),
     ],
 )
 def test_decisions(

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
-import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -124,31 +123,56 @@ def test_a_guest_that_powers_off_is_stopped_with_the_hosts_words(
     assert bare_cloud.row(Vm, vm.id).state == VmState.running
 
 
-def test_after_a_reboot_of_the_host_system_vms_come_back_by_themselves(
+def test_after_a_reboot_of_the_host_all_that_ran_comes_back_by_itself(
     bare_cloud: SmallCloud, loop: Reconciler
 ) -> None:
-    """Nobody types anything. Guests are told to be Stopped, like in every cloud without high availability."""
+    """Nobody types anything, and nobody's VM starts that was off."""
     turn(loop, 2)
     network = bare_cloud.new_network()
-    guest = bare_cloud.new_vm(network)
-    bare_cloud.run(names.DEPLOY_VM, vm_id=guest.id)
+    guest, off, left = (bare_cloud.new_vm(network, name) for name in ("web", "off", "left"))
+    for vm in guest, off, left:
+        bare_cloud.run(names.DEPLOY_VM, vm_id=vm.id)
+    bare_cloud.run(names.STOP_VM, vm_id=off.id)
+    bare_cloud.simulator.kill(left.id, "panicked")
+    assert turn(loop) == ["mark_stopped"]
     rules = bare_cloud.document(bare_cloud.router(network).id).nftables
     host = bare_cloud.simulator.hosts["172.31.240.1"]
     host.is_down = True
     assert turn(loop, 3) == []
-    for vm in bare_cloud.rows(Vm):
-        host.status[vm.id] = msgspec.structs.replace(host.status[vm.id], state="stopped", reason="shut off")
-        bare_cloud.simulator.machines.pop(vm.id, None)
+    bare_cloud.simulator.reboot(host.address)
     host.is_down = False
-    assert sorted(turn(loop, 8)) == ["mark_stopped", "restart", "restart", "restart"]
-    assert kinds(bare_cloud) == {
-        "storage": "Running", "console": "Running", "router": "Running", "user": "Stopped"
+    assert sorted(turn(loop, 8)) == ["restart", "restart", "restart", "start_again"]
+    rows = {vm.name: vm for vm in bare_cloud.rows(Vm) if vm.kind == "user"}
+    assert {name: vm.state for name, vm in rows.items()} == {
+        "web": VmState.running, "off": VmState.stopped, "left": VmState.stopped
     }  # fmt: skip
-    assert all(vm.healthy for vm in bare_cloud.rows(Vm) if vm.kind != "user")
+    assert rows["web"].reason == "started again, because the host of VM web rebooted"
+    events = [row.description for row in bare_cloud.rows(Event) if row.type == "VM.START"]
+    assert events == ["starting VM web again, because the host of VM web rebooted"]
+    assert all(vm.healthy and vm.state == VmState.running for vm in bare_cloud.rows(Vm) if vm.kind != "user")
     assert bare_cloud.document(bare_cloud.router(network).id).nftables == rules
-    assert bare_cloud.row(Vm, guest.id).reason == "VM web was powered off (shut off)"
-    bare_cloud.run(names.START_VM, vm_id=guest.id)
+
+
+def test_a_guest_that_cannot_start_after_a_reboot_is_tried_again(
+    bare_cloud: SmallCloud, loop: Reconciler
+) -> None:
+    turn(loop, 2)
+    guest = bare_cloud.new_vm(bare_cloud.new_network())
+    bare_cloud.run(names.DEPLOY_VM, vm_id=guest.id)
+    bare_cloud.simulator.reboot("172.31.240.1")
+    host = bare_cloud.row(Host, bare_cloud.host_id)
+    with bare_cloud.runtime.database.writing() as session:
+        session.get_one(Host, host.id).resource_state = "Disabled"
+    assert "start_again" in turn(loop, 2)
+    row = bare_cloud.row(Vm, guest.id)
+    assert (row.state, row.desired_power) == (VmState.stopped, "running")
+    assert host.name in row.reason
+    with bare_cloud.runtime.database.writing() as session:
+        session.get_one(Host, host.id).resource_state = "Enabled"
+    bare_cloud.clock.now += timedelta(seconds=2 * FIRST_PAUSE)
+    assert "start_again" in turn(loop, 4)
     assert bare_cloud.row(Vm, guest.id).state == VmState.running
+    assert turn(loop, 4) == []
 
 
 def test_documents_that_are_behind_are_pushed(bare_cloud: SmallCloud, loop: Reconciler) -> None:
