@@ -8,6 +8,7 @@ from argon2 import PasswordHasher
 
 from mgmt.api.testing import Api, Client, open_api
 from mgmt.store import passwords
+from tests.unit.mgmt.api.shop import Shop, open_shop
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,3 +37,9 @@ def api(tmp_path: Path, fresh_store: Path) -> Iterator[Api]:
 @pytest.fixture
 def admin(api: Api) -> Client:
     return api.client("admin")
+
+
+@pytest.fixture
+def shop(fresh_store: Path, tmp_path: Path) -> Iterator[Shop]:
+    with open_shop(tmp_path, fresh_store) as opened:
+        yield opened
