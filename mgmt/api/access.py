@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from mgmt.api.membership import find_membership, is_invited, share_project
+from mgmt.api.membership import find_membership, is_invited, project_accounts_of, share_project
 from mgmt.model.errors import PermissionDenied
 from mgmt.model.states import AccountType, Allocation, RoleType
 from mgmt.store import tables
@@ -121,7 +121,17 @@ def _zone(caller: Caller, session: Session, row: Any, use: bool) -> bool:
 
 
 def _template(caller: Caller, session: Session, row: Any, use: bool) -> bool:
-    return (use and (row.is_public or row.is_builtin)) or _owned(caller, session, row, use)
+    """Anybody may use public ones; those that are shared, the accounts and the projects' members."""
+    if use and (row.is_public or row.is_builtin or _is_granted(caller, session, row.id)):
+        return True
+    return _owned(caller, session, row, use)
+
+
+def _is_granted(caller: Caller, session: Session, template_id: str) -> bool:
+    table = tables.TemplatePermission
+    mine = or_(table.account_id == caller.account.id, table.account_id.in_(project_accounts_of(caller.user)))
+    query = select(table.account_id).where(table.template_id == template_id, mine)
+    return session.scalar(query.limit(1)) is not None
 
 
 def _domain(caller: Caller, session: Session, row: Any, use: bool) -> bool:

@@ -24,6 +24,7 @@ TAGGABLE: dict[str, type[Identified]] = {
     "UserVm": tables.Vm,
     "Volume": tables.Volume,
     "Template": tables.Template,
+    "ISO": tables.Template,
     "Network": tables.Network,
     "Nic": tables.Nic,
     "PublicIpAddress": tables.PublicAddress,

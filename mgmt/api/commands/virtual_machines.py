@@ -64,6 +64,7 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
     hostid: Annotated[str | None, Ref(Host), Equals(Vm.host_id)] = None
     templateid: Annotated[str | None, Ref(Template, use=True), Equals(Vm.template_id)] = None
     serviceofferingid: Annotated[str | None, Ref(ServiceOffering, use=True), Equals(Vm.offering_id)] = None
+    isoid: Annotated[str | None, "the ISO in the drive", Ref(Template, use=True), Equals(Vm.iso_id)] = None
     networkid: Annotated[str | None, Ref(Network), "list only VMs in this network"] = None
     keypair: Annotated[str | None, "list only VMs with this SSH key pair"] = None
     groupid: Annotated[str | None, "the instance group", Ref(InstanceGroup), Equals(Vm.group_id)] = None
@@ -107,7 +108,7 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
 
 
 class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
-    """Creates and starts a virtual machine from a template, in one network or several."""
+    """Creates and starts a virtual machine from a template or an ISO, in one network or several."""
 
     spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.CREATE")
     creates = True
@@ -133,7 +134,9 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     affinitygroupids: Annotated[list[str] | None, Ref(AffinityGroup), "the affinity groups it is in"] = None
     affinitygroupnames: Annotated[list[str] | None, "names of them, instead of affinitygroupids"] = None
     rootdisksize: Annotated[int | None, "GiB, instead of the template's size", Meta(ge=1, le=1024)] = None
-    diskofferingid: Annotated[str | None, Ref(DiskOffering, use=True), "adds a data disk"] = None
+    diskofferingid: Annotated[
+        str | None, Ref(DiskOffering, use=True), "adds a data disk; with an ISO it is the root disk's"
+    ] = None
     size: Annotated[int | None, "GiB of the data disk, where the offering leaves it open", Meta(ge=1)] = None
     hypervisor: Annotated[str | None, "the hypervisor: KVM"] = None
     hostid: Annotated[str | None, Ref(Host), "the host to start it on"] = None

@@ -17,7 +17,7 @@ from mgmt.api.responses.volumes import VOLUME
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops import names
-from mgmt.store.tables import DiskOffering, Host, Job, StoragePool, Vm, Volume, Zone
+from mgmt.store.tables import Cluster, DiskOffering, Host, Job, Pod, StoragePool, Vm, Volume, Zone
 
 GIB = 1024**3
 LARGEST_GIB = 1024
@@ -40,6 +40,8 @@ class ListVolumes(OwnedListCommand, kw_only=True, frozen=True):
     diskofferingid: Annotated[str | None, Ref(DiskOffering, use=True), Equals(Volume.offering_id)] = None
     storageid: Annotated[str | None, Ref(StoragePool), Equals(Volume.pool_id)] = None
     hostid: Annotated[str | None, Ref(Host), "list only volumes of this host's VMs"] = None
+    podid: Annotated[str | None, Ref(Pod), "list only volumes on hosts of this pod"] = None
+    clusterid: Annotated[str | None, Ref(Cluster), "list only volumes on hosts of this cluster"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """System VMs' disks are not users' volumes."""
@@ -47,6 +49,10 @@ class ListVolumes(OwnedListCommand, kw_only=True, frozen=True):
         query = query.where(Volume.vm_id.is_(None) | Volume.vm_id.not_in(_system_vms()))
         if self.hostid:
             query = query.where(Volume.vm_id.in_(select(Vm.id).where(Vm.host_id == self.hostid)))
+        for column, wanted in ((Host.pod_id, self.podid), (Host.cluster_id, self.clusterid)):
+            if wanted:
+                pools = select(StoragePool.id).join(Host, Host.id == StoragePool.host_id)
+                query = query.where(Volume.pool_id.in_(pools.where(column == wanted)))
         return query
 
 

@@ -1,12 +1,14 @@
 """Templates on the wire. Sizes in bytes."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy import select
 
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import Owners, TagResponse, plain_tags_of, rows_by_id, wire_time
+from mgmt.model.os_types import os_type_by_name
 from mgmt.model.states import TemplateState
 from mgmt.store.tables import Template, UserData, Zone
 
@@ -34,6 +36,7 @@ class TemplateResponse(Response, kw_only=True):
     hypervisor: str
     arch: str
     bits: int
+    ostypeid: str | None = None
     ostypename: str
     size: int
     physicalsize: int
@@ -54,14 +57,17 @@ class TemplateResponse(Response, kw_only=True):
     userdatapolicy: str | None = None
     userdataparams: str | None = None
     url: str | None = None
+    details: dict[str, str] | None = None
     tags: list[TagResponse]
 
 
-def build_templates(call: Call, rows: Sequence[Template]) -> list[TemplateResponse]:
+def build_templates(
+    call: Call, rows: Sequence[Template], tag_type: str = "Template"
+) -> list[TemplateResponse]:
     """Answers for templates; a fixed number of statements. The URL is shown to those who may change it."""
     owners = Owners(call, rows)
     zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
-    tags = plain_tags_of(call, "Template", rows)
+    tags = plain_tags_of(call, tag_type, rows)
     linked = _linked(call, rows)
     return [
         TemplateResponse(
@@ -77,6 +83,7 @@ def build_templates(call: Call, rows: Sequence[Template]) -> list[TemplateRespon
             hypervisor=row.hypervisor,
             arch="x86_64",
             bits=64,
+            ostypeid=kind.id if (kind := os_type_by_name(row.os_type)) else None,
             ostypename=row.os_type,
             size=row.virtual_size,
             physicalsize=row.size,
@@ -88,11 +95,12 @@ def build_templates(call: Call, rows: Sequence[Template]) -> list[TemplateRespon
             sshkeyenabled=True,
             templatetype="BUILTIN" if row.is_builtin else "USER",
             crossZones=False,
-            bootable=True,
+            bootable=row.bootable,
             requireshvm=True,
             directdownload=False,
             isdynamicallyscalable=False,
             url=row.url if call.caller.covers(call.session, row.account_id, row.domain_id) else None,
+            details=dict(row.details) or None,
             tags=tags.get(row.id, []),
             **linked.get(row.id, {}),
             **owners.names(row),
@@ -129,3 +137,4 @@ def _status(row: Template) -> str:
 
 
 TEMPLATE = Entity(Template, TemplateResponse, "template", build_templates)
+ISO = Entity(Template, TemplateResponse, "iso", partial(build_templates, tag_type="ISO"))

@@ -199,6 +199,14 @@ USAGE_ENABLED = Item(
     description="true: usage records are made for each finished day",
 )
 
+PUBLIC_TEMPLATES_ALLOWED = Item(
+    name="allow.public.user.templates",
+    default=True,
+    category="Advanced",
+    group="Templates",
+    description="whether ordinary users may make their templates and ISOs public",
+    scopes=OWNER,
+)
 _ALL: tuple[Item[Any], ...] = (
     EXPUNGE_DELAY,
     EXPUNGE_INTERVAL,
@@ -221,6 +229,7 @@ _ALL: tuple[Item[Any], ...] = (
     JOB_EXPIRE_MINUTES,
     SESSION_MINUTES,
     USAGE_ENABLED,
+    PUBLIC_TEMPLATES_ALLOWED,
     *LIMIT_ITEMS,
     *PROJECT_ITEMS,
 )

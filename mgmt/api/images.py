@@ -1,0 +1,143 @@
+"""What templates and ISOs have in common: registered by URL, listed by the same filters, shared."""
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import ColumnElement, Select, or_, select
+
+from mgmt.alloc.limits import require, reserve
+from mgmt.api.call import Call
+from mgmt.api.params import unknown_entity, wrong_value
+from mgmt.model.configuration import PUBLIC_TEMPLATES_ALLOWED
+from mgmt.model.errors import InUse, ParameterError, PermissionDenied
+from mgmt.model.os_types import os_type_by_id
+from mgmt.model.resources import ResourceType
+from mgmt.model.states import AccountType, ImageKind, TemplateState
+from mgmt.ops import names
+from mgmt.ops.templates import touch_storage
+from mgmt.store.configured import configured
+from mgmt.store.tables import ImageStore, Job, Template, TemplatePermission, Vm, Zone
+
+FILTERS = ("featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "all")
+FILTER_WORDS = ", ".join(FILTERS)
+EXECUTABLE = ("executable", "selfexecutable", "sharedexecutable")
+DIGEST_LENGTHS = {"md5": 32, "sha256": 64, "sha512": 128}
+LONGEST_URL = 2048
+Scope = ColumnElement[bool] | None
+
+
+def image(call: Call, kind: ImageKind, row_id: str, parameter: str = "id") -> Template:
+    """The template or the ISO of an id; each has commands of its own."""
+    row = call.row(Template, row_id)
+    if row.kind != kind:
+        raise unknown_entity(parameter, row_id)
+    return row
+
+
+def image_scope(call: Call, name: str, value: str, mine: Scope, *, is_narrowed: bool, by_id: bool) -> Scope:
+    """The condition of `templatefilter` and `isofilter` on owners.
+
+    `mine` is what the caller asked for by account, domain or project (`is_narrowed`), else the own account's.
+    The caller's right to ids was checked by their policy. Raises ParameterError, PermissionDenied.
+    """
+    if value not in FILTERS:
+        raise wrong_value(name, value, f"one of {FILTER_WORDS}")
+    if value == "all" and not call.caller.is_root:
+        raise PermissionDenied(f"{name}=all is the root administrator's; use executable")
+    if by_id:
+        return None
+    if value == "all":
+        return mine if is_narrowed else None
+    public = Template.is_public.is_(True)
+    if value in ("featured", "community"):
+        return public & Template.is_featured.is_(value == "featured")
+    accounts = (call.caller.account.id, call.owner.account.id)
+    granted = select(TemplatePermission.template_id).where(TemplatePermission.account_id.in_(accounts))
+    if value == "sharedexecutable":
+        return Template.id.in_(granted)
+    if value == "executable" and mine is not None:
+        return or_(mine, public, Template.id.in_(granted))
+    return mine
+
+
+def narrow_images(query: Select[Any], kind: ImageKind, value: str, hypervisor: str | None) -> Select[Any]:
+    """One kind only, and of it only what can be deployed, where that was asked."""
+    query = query.where(Template.kind == kind)
+    if hypervisor and hypervisor.upper() != "KVM":
+        return query.where(Template.id.is_(None))
+    return query.where(Template.state == TemplateState.ready) if value in EXECUTABLE else query
+
+
+def zone_of(call: Call, zone_id: str | None, zone_ids: list[str] | None = None) -> Zone:
+    """The one zone of a new image. Raises ParameterError."""
+    ids = zone_ids or ([zone_id] if zone_id else [])
+    if len(ids) != 1:
+        raise ParameterError("Send zoneid: the one zone whose storage VM keeps it")
+    return call.row(Zone, ids[0])
+
+
+def register(call: Call, zone: Zone, **columns: Any) -> Template:
+    """Insert a template or an ISO of `call.owner`; the storage VM fetches it. Raises LimitReached too."""
+    if not call.session.scalar(select(ImageStore.id).where(ImageStore.zone_id == zone.id)):
+        raise ParameterError(f"Zone {zone.name} has no image store; add one first")
+    if columns["is_public"]:
+        check_public(call, call.owner.account.id)
+    columns["is_featured"] = columns["is_featured"] and call.caller.is_root
+    reserve(call.session, call.owner.account, ResourceType.template)
+    require(call.session, call.owner.account, {ResourceType.secondary_storage: 1})
+    columns |= {"account_id": call.owner.account.id, "domain_id": call.owner.domain.id}
+    row = Template(zone_id=zone.id, **columns)
+    call.session.add(row)
+    call.session.flush()
+    touch_storage(call.session, zone.id)
+    return row
+
+
+def check_public(call: Call, account_id: str) -> None:
+    """Raise PermissionDenied unless the caller may show images of this account to everybody."""
+    allowed = configured(call.session, PUBLIC_TEMPLATES_ALLOWED, account_id=account_id)
+    if call.caller.type is AccountType.user and not allowed:
+        name = PUBLIC_TEMPLATES_ALLOWED.name
+        raise PermissionDenied(f"Only administrators make templates public here ({name} is false)")
+
+
+def delete(call: Call, row: Template, *, forced: bool, word: str) -> Job:
+    """Submit the removal of a template or an ISO. Raises InUse while a VM is made of it, unless forced."""
+    made = Vm.template_id == row.id
+    query = select(Vm.name).where(made, Vm.removed.is_(None)).limit(1)
+    if not forced and (vm := call.session.scalar(query)):
+        raise InUse(f"{word} {row.name} is used by VM {vm}; send forced=true to delete it all the same")
+    return call.submit(names.DELETE_TEMPLATE, {"template_id": row.id}, kind=word, about=row)
+
+
+def os_type_named(os_type_id: str | None) -> str | None:
+    """The name of a kind of operating system. Raises ParameterError."""
+    if os_type_id is None:
+        return None
+    kind = os_type_by_id(os_type_id)
+    if kind is None:
+        raise unknown_entity("ostypeid", os_type_id)
+    return kind.description
+
+
+def read_url(text: str) -> str:
+    """An http or https URL without credentials. Raises `ParameterError`."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise wrong_value("url", text, "an http or https URL without user and password")
+    return text
+
+
+def read_checksum(text: str | None) -> str:
+    """`<algorithm>:<hex>`, "" for none. Raises `ParameterError`."""
+    if not text:
+        return ""
+    # CloudStack's own spelling is {SHA-256}hex.
+    match = re.match(r"^(?:\{?([A-Za-z0-9-]+)[}:])?([0-9A-Fa-f]+)$", text)
+    digest = match[2].lower() if match else ""
+    by_length = {length: name for name, length in DIGEST_LENGTHS.items()}.get(len(digest))
+    named = match[1].lower().replace("-", "") if match and match[1] else by_length
+    if named is None or DIGEST_LENGTHS.get(named) != len(digest):
+        raise wrong_value("checksum", text, "sha256:<64 hex digits>, sha512:<128> or md5:<32>")
+    return f"{named}:{digest}"
