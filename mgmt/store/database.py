@@ -68,7 +68,7 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.isolation_level = None  # the driver's own implicit BEGIN would come too late, see below
     for pragma in (
         "journal_mode=WAL",
-        "synchronous=NORMAL",
+        "synchronous=FULL",  # NORMAL would lose the last answers that were given when the power fails
         "foreign_keys=ON",
         f"busy_timeout={BUSY_SECONDS * 1000}",
     ):

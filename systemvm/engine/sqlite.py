@@ -22,6 +22,10 @@ class SharedDatabase:
         self._connection = sqlite3.connect(
             path, timeout=PATIENCE, check_same_thread=False, isolation_level=None
         )
+        # A commit is the removal of the journal, which FULL, the default, leaves to the file system: within its
+        # next seconds a power loss or a reset would bring the journal back, and with it the state before
+        # (sqlite.org/pragma.html#pragma_synchronous).
+        self._connection.execute("pragma synchronous = extra")
         self._database = Database(self._connection)
 
     @contextmanager

@@ -52,11 +52,6 @@ def test_killed_router_comes_back_with_rules_and_address(cloud: Cloud, tenant: T
     assert any(router["name"] in text for text in said), "one sentence says why"
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="not back within 300 s of a reset among six VMs, also with the cache of decision 7; cause unknown:"
-    " a router alone in a QEMU started by hand answers again after 20 to 29 s",
-)
 def test_router_serves_after_a_reboot_without_mgmt(cloud: Cloud, tenant: Tenant) -> None:
     """A warm reset; nobody pushes a document: its last good generation is enough."""
     url = f"http://{tenant.source_nat['ipaddress']}:8082/"

@@ -39,6 +39,15 @@ def test_live_rows_are_unique_and_removed_ones_are_not(database: Database) -> No
         assert session.scalar(select(func.count()).select_from(Domain)) == 2
 
 
+def test_a_commit_survives_the_loss_of_power(database: Database) -> None:
+    if database.engine.dialect.name == "sqlite":
+        with database.engine.connect() as connection:
+            assert connection.scalar(text("pragma synchronous")) == 2
+    else:
+        with database.engine.connect() as connection:
+            assert connection.scalar(text("show synchronous_commit")) == "on"
+
+
 def test_foreign_keys_hold(database: Database) -> None:
     with pytest.raises(IntegrityError), database.writing() as session:
         session.add(Account(name="a", domain_id="nowhere"))

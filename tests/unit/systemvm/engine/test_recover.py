@@ -8,6 +8,7 @@ import pytest
 from systemvm.engine.apply import Engine
 from systemvm.engine.outcome import Result
 from systemvm.engine.service import Doors, Rendering
+from systemvm.engine.sqlite import SharedDatabase
 from systemvm.engine.testing import RecordedDaemons
 from tests.unit.systemvm.engine.tiny import TinyServices, document
 
@@ -142,3 +143,14 @@ def test_a_corrupt_record_is_put_aside(new_engine: Callable[..., Engine], doors:
     assert engine.recover() is None
     assert (doors.state_dir / "agent.db.corrupt").exists()
     assert engine.apply(document(1, dnsmasq=DNS)).result is Result.applied
+
+
+def test_a_commit_survives_a_reset(tmp_path: Path) -> None:
+    """The mode itself: that a reset right after a commit loses nothing is seen in the cloud ring."""
+    database = SharedDatabase(tmp_path / "agent.db")
+    with database.reading() as opened:
+        mode = {
+            name: opened.execute(f"pragma {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+        }
+    assert mode == {"journal_mode": "delete", "synchronous": 3}
+    database.close()
