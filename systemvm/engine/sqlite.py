@@ -22,10 +22,7 @@ class SharedDatabase:
         self._connection = sqlite3.connect(
             path, timeout=PATIENCE, check_same_thread=False, isolation_level=None
         )
-        # A commit is the removal of the journal, which FULL, the default, leaves to the file system: within its
-        # next seconds a power loss or a reset would bring the journal back, and with it the state before
-        # (sqlite.org/pragma.html#pragma_synchronous).
-        self._connection.execute("pragma synchronous = extra")
+        self._is_durable = False
         self._database = Database(self._connection)
 
     @contextmanager
@@ -36,6 +33,7 @@ class SharedDatabase:
         (sqlite.org/lang_transaction.html, "DEFERRED, IMMEDIATE, and EXCLUSIVE").
         """
         with self._lock:
+            self._make_durable()
             self._connection.execute("begin immediate")
             try:
                 yield self._database
@@ -49,6 +47,17 @@ class SharedDatabase:
         """The database for reading; no two threads share the connection at one time."""
         with self._lock:
             yield self._database
+
+    def _make_durable(self) -> None:
+        """Have commits survive a reset.
+
+        A commit is the removal of the journal, which FULL, the default, leaves to the file system: within its
+        next seconds a reset would bring the journal back, and with it the state before
+        (sqlite.org/pragma.html#pragma_synchronous). Not done when opening: it reads the file.
+        """
+        if not self._is_durable:
+            self._connection.execute("pragma synchronous = extra")
+            self._is_durable = True
 
     def close(self) -> None:
         """Close the file; idempotent."""

@@ -148,7 +148,7 @@ def test_a_corrupt_record_is_put_aside(new_engine: Callable[..., Engine], doors:
 def test_a_commit_survives_a_reset(tmp_path: Path) -> None:
     """The mode itself: that a reset right after a commit loses nothing is seen in the cloud ring."""
     database = SharedDatabase(tmp_path / "agent.db")
-    with database.reading() as opened:
+    with database.writing() as opened:
         mode = {
             name: opened.execute(f"pragma {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
         }
