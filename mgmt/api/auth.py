@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flask import Request
-from sqlalchemy import select
 
 from mgmt.api.access import Caller
 from mgmt.api.call import Context
 from mgmt.api.registry import REGISTRY, Registered
-from mgmt.api.sessions import SESSION_COOKIE, find_session_caller, is_enabled, load_caller
+from mgmt.api.sessions import SESSION_COOKIE, find_session_caller, is_enabled, load_key_caller
 from mgmt.api.signature import REFUSED, check_expiry, signature_matches
 from mgmt.model.errors import Unauthorized, WrongMethod
-from mgmt.store.tables import User
 
 OWN_SITE = ("same-origin", "none")
 SECRET_KEY_CONTEXT = "user.secret_key"  # noqa: S105 (the name of a column)
@@ -72,8 +70,7 @@ def _by_signature(context: Context, attempt: Attempt) -> Caller:
         raise Unauthorized(REFUSED)
     check_expiry(flat.get("signatureversion"), flat.get("expires"), context.clock())
     with context.database.reading() as session:
-        user = session.scalar(select(User).where(User.api_key == flat["apikey"], User.removed.is_(None)))
-        caller = load_caller(session, user)
+        caller = load_key_caller(session, flat["apikey"])
     if caller is None or caller.user.secret_key is None:
         raise Unauthorized(REFUSED)
     secret = context.seal.open(caller.user.secret_key, SECRET_KEY_CONTEXT)

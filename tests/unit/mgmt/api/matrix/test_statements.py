@@ -25,7 +25,7 @@ LISTS = [
     item for item in REGISTRY.all() if issubclass(item.command, Listing) and item.name.startswith("list")
 ]
 
-#: Statements of a list itself; who calls is found by two more.
+#: Statements of a list itself; who calls is found by one more.
 MOST = 8
 #: Sums of a whole cloud, which are not about rows of one table: each kind of capacity has a statement.
 SUMS = {"listCapacity": 12}
