@@ -1,9 +1,10 @@
 """ISOs in the CD drives of VMs: the row says which one, the VM's host follows."""
 
+from mgmt.model.errors import ParameterError
 from mgmt.ops.domains import put_as_it_is
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.store.tables import Vm
+from mgmt.store.tables import Template, Vm
 
 
 def attach_iso(runtime: Runtime, saga: Saga, *, vm_id: str, iso_id: str) -> None:
@@ -21,7 +22,7 @@ def _change(runtime: Runtime, saga: Saga, vm_id: str, iso_id: str | None) -> Non
         before: str | None = saga.step("look at the VM's drive", lambda: _iso_of(runtime, vm_id))
         saga.step(
             "choose the ISO",
-            lambda: _set_iso(runtime, vm_id, iso_id),
+            lambda: _choose(runtime, vm_id, iso_id),
             undo=lambda _: _put_back(runtime, vm_id, before),
         )
         saga.step("change the medium in the VM's drive", lambda: put_as_it_is(runtime, vm_id))
@@ -30,6 +31,14 @@ def _change(runtime: Runtime, saga: Saga, vm_id: str, iso_id: str | None) -> Non
 def _iso_of(runtime: Runtime, vm_id: str) -> str | None:
     with runtime.database.reading() as session:
         return session.get_one(Vm, vm_id).iso_id
+
+
+def _choose(runtime: Runtime, vm_id: str, iso_id: str | None) -> None:
+    with runtime.database.reading() as session:
+        iso = session.get_one(Template, iso_id) if iso_id else None
+        if iso is not None and iso.removed is not None:
+            raise ParameterError(f"ISO {iso.name} was deleted meanwhile: attach another one")
+    _set_iso(runtime, vm_id, iso_id)
 
 
 def _set_iso(runtime: Runtime, vm_id: str, iso_id: str | None) -> None:

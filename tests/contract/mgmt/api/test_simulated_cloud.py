@@ -248,3 +248,28 @@ def test_vms_that_must_be_apart_need_a_second_host(cloud: Cloud) -> None:
         api.deployVirtualMachine(name="two", **place)
     assert "has a VM of an anti-affinity group" in caught.value.error["errortext"]
     assert caught.value.error["errorcode"] == 533
+
+
+def test_a_vm_is_installed_from_an_iso_and_its_disk_grows(cloud: Cloud) -> None:
+    api = cloud.api
+    url = "http://172.31.240.1/cd.iso"
+    (iso,) = api.registerIso(name="cd", displaytext="cd", url=url, zoneid=cloud.zone)["iso"]
+    eventually(lambda: bool(api.listIsos(id=iso["id"], isready=True)))
+    (offering,) = api.listServiceOfferings(name="Tiny Instance")["serviceoffering"]
+    (disk,) = [item for item in api.listDiskOfferings()["diskoffering"] if item["iscustomized"]]
+    what = {"serviceofferingid": offering["id"], "diskofferingid": disk["id"], "size": 2}
+    place = {"zoneid": cloud.zone, "networkids": [cloud.network], "fetch_result": True}
+    vm = api.deployVirtualMachine(name="installed", templateid=iso["id"], **what, **place)["virtualmachine"]
+    assert (vm["state"], vm["isoid"]) == ("Running", iso["id"])
+    with pytest.raises(CloudStackApiException, match="detach it first"):
+        api.deleteIso(id=iso["id"], fetch_result=True)
+    where = {"virtualmachineid": vm["id"], "fetch_result": True}
+    assert "isoid" not in api.detachIso(**where)["virtualmachine"]
+    assert api.attachIso(id=iso["id"], **where)["virtualmachine"]["isoname"] == "cd"
+    assert "isoid" not in api.detachIso(**where)["virtualmachine"]
+    (root,) = api.listVolumes(virtualmachineid=vm["id"], type="ROOT")["volume"]
+    grown = api.resizeVolume(id=root["id"], size=3, fetch_result=True)["volume"]
+    assert grown["size"] == 3 << 30
+    api.deleteIso(id=iso["id"], fetch_result=True)
+    api.destroyVirtualMachine(id=vm["id"], expunge=True, fetch_result=True)
+    assert api.listIsos(isofilter="self") == {}

@@ -99,6 +99,14 @@ def test_an_iso_is_in_the_drive_until_it_is_taken_out(cloud: SmallCloud) -> None
     assert (told.iso, told.power, cloud.row(Vm, vm.id).iso_id) == (None, "stopped", None)
 
 
+def test_an_iso_that_is_gone_meanwhile_stays_out(cloud: SmallCloud) -> None:
+    vm, iso_id = town(cloud).vm, new_iso(cloud)
+    cloud.run(names.DELETE_TEMPLATE, template_id=iso_id)
+    with pytest.raises(StepFailed, match="ISO cd was deleted meanwhile"):
+        cloud.run(names.ATTACH_ISO, vm_id=vm.id, iso_id=iso_id)
+    assert cloud.row(Vm, vm.id).iso_id is None
+
+
 def test_a_vm_installed_from_an_iso_has_a_blank_root_disk_and_the_iso(cloud: SmallCloud) -> None:
     iso_id, network = new_iso(cloud), cloud.new_network()
     offering = cloud.add(DiskOffering(name="blank", display_text="blank", disk_bytes=2 * GIB))

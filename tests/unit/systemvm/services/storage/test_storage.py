@@ -208,6 +208,15 @@ class TestIntake:
         assert kept.stat().st_mode & 0o777 == 0o444
         assert list((tmp_path / "partial").iterdir()) == []
 
+    def test_a_cd_is_taken_as_a_raw_disk(self, tmp_path: Path) -> None:
+        content = bytes(16 * 2048) + b"\1CD001\1".ljust(2048, b"\0")
+        intake, _ = self.intake(tmp_path, f'{{"format": "raw", "virtual-size": {len(content)}}}')
+        intake.fetcher.content = content  # type: ignore[attr-defined]
+        status = intake.take(template(2, format=ImageFormat.iso), lambda: False)
+        assert (status.state, status.virtual_size) == (TemplateState.ready, len(content))
+        assert isinstance(intake.run, RecordedRunner)
+        assert intake.run.calls[0][-3:-1] == ("-f", "raw"), "told, never guessed"
+
     @pytest.mark.parametrize(
         ("told", "words"),
         [
