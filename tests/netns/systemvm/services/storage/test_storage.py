@@ -1,15 +1,12 @@
 """The storage VM between a web server on the "internet" and a host, its data disk a real file system."""
 
-import contextlib
 import hashlib
 import random
 import re
 import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,98 +17,31 @@ import pytest
 
 from systemvm.services.interfaces import SERVICE as INTERFACES
 from systemvm.services.storage import SERVICE
-from systemvm.services.storage.reads import read_capacity, read_templates
-from systemvm.spec.appliances import ImageFormat, Storage, TemplateSource
-from systemvm.spec.network import Interfaces, Nic
-from systemvm.spec.state import State
+from systemvm.services.storage.reads import read_capacity
+from systemvm.spec.appliances import ImageFormat
 from systemvm.spec.ticket import TicketPurpose
-from systemvm.spec.types import Purpose, Role
-from tests.netns.putting import Installed, install
-from tests.netns.topology import Machine, Topology, eventually
+from tests.netns.putting import install
+from tests.netns.storage_bench import (
+    DATA,
+    DISK_MIB,
+    MACS,
+    PRIVATE_WEB,
+    RESOLVERS,
+    WEB,
+    StorageBench,
+    give_disk,
+    give_etc,
+    loop_device,
+    serve_names,
+    source,
+    state_of,
+)
+from tests.netns.topology import Topology, eventually
 from tests.pki import Authority
 from tests.tickets import Signer
 from tests.web import WebServer
 
 pytestmark = pytest.mark.netns
-
-# A public address, as downloads require; it exists only between these namespaces.
-WEB, PRIVATE_WEB, ADDRESS, PORT = "9.9.9.9", "10.66.0.9", "10.9.0.1", 8444
-# The first DNS server is down: its address is there, and nothing listens.
-RESOLVERS = ("9.9.9.54", "9.9.9.53")
-NAMES = {"images.example": (WEB,), "rebind.example": (PRIVATE_WEB,), "both.example": (WEB, PRIVATE_WEB)}
-MACS = {"eth1": "02:00:00:00:00:01", "eth2": "02:00:00:00:00:02"}
-DISK_MIB = 64
-DATA = "/var/lib/pileus/storage"
-
-
-@dataclass
-class Bench:
-    host: Machine
-    storage: Installed
-    interfaces: Installed
-    web: WebServer
-    queries: Path
-    images: dict[str, bytes]
-    signer: Signer
-    server_ca: Authority
-    state: State
-    device: str
-    generation: int = field(default=1)
-
-    def put(self, *sources: TemplateSource, **changes: Any) -> State:
-        assert self.state.storage is not None
-        self.generation += 1
-        storage = msgspec.structs.replace(self.state.storage, templates=sources, **changes)
-        state = msgspec.structs.replace(self.state, generation=self.generation, storage=storage)
-        self.storage.put(state)
-        return state
-
-    def resolve_by(self, *servers: str) -> None:
-        """Give the machine these DNS servers."""
-        self.generation += 1
-        section = msgspec.structs.replace(self.state.interfaces, resolvers=servers)
-        self.interfaces.put(
-            msgspec.structs.replace(self.state, generation=self.generation, interfaces=section)
-        )
-
-    def asked(self, name: str) -> int:
-        """How often the DNS server was asked for a name so far."""
-        lines = self.queries.read_text().splitlines()
-        return sum(" query[" in line and f"] {name} from " in line for line in lines)
-
-    def status(self, template: str) -> dict[str, Any]:
-        with self.storage.machine.entered():
-            listed = read_templates(self.storage.doors)
-        return next((row for row in listed if row["id"] == template), {"state": "unknown"})
-
-    def outcome(self, source: TemplateSource, **changes: Any) -> dict[str, Any]:
-        """Put a template alone; its final status."""
-        self.put(source, **changes)
-
-        def final() -> bool:
-            return self.status(source.id)["state"] in ("ready", "failed")
-
-        eventually(final, f"{source.url} is done", 30)
-        return self.status(source.id)
-
-    def files(self, folder: str) -> list[str]:
-        return sorted(self.storage.machine.run("ls", f"{DATA}/{folder}").stdout.split())
-
-    def get(self, template: str, token: str = "", **headers: str) -> httpx.Response:
-        """What a host gets."""
-        context = ssl.create_default_context(cadata=self.server_ca.pem)
-        with self.host.entered(), httpx.Client(verify=context) as client:
-            query = {"ticket": token} if token else {}
-            url = f"https://{ADDRESS}:{PORT}/v1/templates/{template}"
-            return client.get(
-                url, params=query, headers=headers, extensions={"sni_hostname": "storage.pileus.internal"}
-            )
-
-
-def source(
-    path: str, *, host: str = WEB, kind: ImageFormat = ImageFormat.qcow2, **more: Any
-) -> TemplateSource:
-    return TemplateSource(id=str(uuid4()), url=f"http://{host}{path}", format=kind, **more)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +65,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def bench(images: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(images: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageBench]:
     folder = tmp_path_factory.mktemp("s")
     servers, signer = Authority("servers"), Signer()
     with Topology() as topology, loop_device(folder / "disk.img") as device:
@@ -158,74 +88,15 @@ def bench(images: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) ->
         installed.put(state)
         eventually(lambda: not installed.unhealthy(state), "storage serves", 20)
         queries = folder / "queries"
-        yield Bench(host, installed, interfaces, server, queries, images, signer, servers, state, device)
+        yield StorageBench(
+            host, installed, interfaces, server, queries, images, signer, servers, state, device
+        )
         installed.put(msgspec.structs.replace(state, storage=None))
         storage.run("umount", DATA)
         server.close()
 
 
-@contextlib.contextmanager
-def loop_device(path: Path) -> Iterator[str]:
-    with path.open("wb") as file:
-        file.truncate(DISK_MIB << 20)
-    made = subprocess.run(
-        ["losetup", "--find", "--show", str(path)], capture_output=True, text=True, check=True
-    )
-    device = made.stdout.strip()
-    try:
-        yield device
-    finally:
-        subprocess.run(["losetup", "--detach", device], check=True)
-
-
-def serve_names(machine: Machine, folder: Path) -> None:
-    """A DNS server that knows `NAMES` and no other name of `.example`; it writes down what it is asked."""
-    records = [f"--host-record={name},{each}" for name, known in NAMES.items() for each in known]
-    machine.start(
-        *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv"),
-        *("--user=root", "--pid-file=", "--bind-interfaces", f"--listen-address={RESOLVERS[1]}"),
-        *("--except-interface=lo", "--local=/example/", *records),
-        *("--log-queries", f"--log-facility={folder / 'queries'}"),
-    )
-
-
-def give_etc(machine: Machine) -> None:
-    """A copy of /etc on top of this machine's, without its names: resolv.conf is replaced there."""
-    machine.run("mount", "-t", "tmpfs", "etc", "/mnt")
-    machine.run("mkdir", "/mnt/upper", "/mnt/work")
-    layers = "lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work"
-    machine.run("mount", "-t", "overlay", "-o", layers, "overlay", "/etc")
-    machine.run("rm", "-f", "/etc/resolv.conf", "/etc/hosts")
-
-
-def give_disk(machine: Machine, device: str) -> None:
-    """A loop device that says it has the serial number of a data disk, as virtio disks say."""
-    machine.run("mount", "-t", "tmpfs", "block", "/sys/block")
-    name = Path(device).name
-    machine.run("mkdir", f"/sys/block/{name}")
-    machine.run("tee", f"/sys/block/{name}/serial", stdin="pileus-data\n")
-
-
-def state_of(servers: Authority, signer: Signer) -> State:
-    nics = (
-        Nic(mac=MACS["eth1"], name="eth1", purpose=Purpose.management, addresses=(f"{ADDRESS}/24",)),
-        Nic(mac=MACS["eth2"], name="eth2", purpose=Purpose.public, addresses=("9.9.9.2/24", "10.66.0.2/24")),
-    )
-    server = servers.issue("storage.pileus.internal")
-    storage = Storage(
-        address=ADDRESS, certificate=server.certificate, key=server.key, ticket_key=signer.public
-    )
-    return State(
-        generation=1,
-        machine=str(uuid4()),
-        role=Role.storage,
-        hostname="s-1-vm",
-        interfaces=Interfaces(nics=nics, resolvers=RESOLVERS),
-        storage=storage,
-    )
-
-
-def test_a_template_is_downloaded_judged_kept_and_served(bench: Bench) -> None:
+def test_a_template_is_downloaded_judged_kept_and_served(bench: StorageBench) -> None:
     image = bench.images["ok.qcow2"]
     digest = hashlib.sha512(image).hexdigest()
     wanted = source("/redirect/3/ok.qcow2", host="images.example", checksum=f"sha512:{digest}")
@@ -259,7 +130,7 @@ def test_a_template_is_downloaded_judged_kept_and_served(bench: Bench) -> None:
     assert gone.status_code == 404
 
 
-def test_only_a_good_ticket_for_this_template_opens_it(bench: Bench) -> None:
+def test_only_a_good_ticket_for_this_template_opens_it(bench: StorageBench) -> None:
     wanted = source("/ok.qcow2")
     assert bench.outcome(wanted)["state"] == "ready"
     template = TicketPurpose.template
@@ -294,7 +165,7 @@ def test_only_a_good_ticket_for_this_template_opens_it(bench: Bench) -> None:
     ],
 )
 def test_what_is_not_right_fails_with_the_reason_and_leaves_nothing(
-    bench: Bench, path: str, more: dict[str, Any], words: str
+    bench: StorageBench, path: str, more: dict[str, Any], words: str
 ) -> None:
     status = bench.outcome(source(path, **more))
     assert status["state"] == "failed"
@@ -320,7 +191,7 @@ def test_what_is_not_right_fails_with_the_reason_and_leaves_nothing(
     ],
 )
 def test_no_url_leads_where_downloads_may_not_go(
-    bench: Bench, host: str, path: str, moved: str, words: str
+    bench: StorageBench, host: str, path: str, moved: str, words: str
 ) -> None:
     if moved:
         bench.web.moved[path] = moved
@@ -329,7 +200,7 @@ def test_no_url_leads_where_downloads_may_not_go(
     assert words in status["error"]
 
 
-def test_a_name_is_looked_up_once_and_the_connection_goes_where_that_led(bench: Bench) -> None:
+def test_a_name_is_looked_up_once_and_the_connection_goes_where_that_led(bench: StorageBench) -> None:
     before = bench.asked("images.example")
     wanted = source("/ok.qcow2", host="images.example")
     assert bench.outcome(wanted)["state"] == "ready"
@@ -337,7 +208,7 @@ def test_a_name_is_looked_up_once_and_the_connection_goes_where_that_led(bench: 
     assert bench.asked("images.example") == before + 1
 
 
-def test_a_name_that_leads_nowhere_names_the_servers_that_were_asked(bench: Bench) -> None:
+def test_a_name_that_leads_nowhere_names_the_servers_that_were_asked(bench: StorageBench) -> None:
     known = source("/ok.qcow2", host="images.example")
     try:
         for servers, words in [
@@ -359,7 +230,7 @@ def test_a_name_that_leads_nowhere_names_the_servers_that_were_asked(bench: Benc
     assert absent["error"].endswith("; DNS servers asked: 9.9.9.54, 9.9.9.53")
 
 
-def test_the_operator_can_allow_a_private_network_but_never_the_control_network(bench: Bench) -> None:
+def test_the_operator_can_allow_a_private_network_but_never_the_control_network(bench: StorageBench) -> None:
     wanted = source("/ok.qcow2", host="rebind.example")
     assert bench.outcome(wanted, allowed_networks=("10.66.0.0/24",))["state"] == "ready"
     bench.web.moved["/to-agents"] = "http://169.254.0.1:8443/"
@@ -367,7 +238,7 @@ def test_the_operator_can_allow_a_private_network_but_never_the_control_network(
     assert "never downloaded from" in status["error"]
 
 
-def test_a_cut_download_goes_on_where_it_ended(bench: Bench) -> None:
+def test_a_cut_download_goes_on_where_it_ended(bench: StorageBench) -> None:
     image = bench.images["ok.qcow2"]
     bench.web.cuts, bench.web.asked = 2, []
     wanted = source("/cut/ok.qcow2", checksum=f"sha256:{hashlib.sha256(image).hexdigest()}")
@@ -377,7 +248,7 @@ def test_a_cut_download_goes_on_where_it_ended(bench: Bench) -> None:
     assert ranges == ["", f"bytes={half}-", f"bytes={half + (len(image) - half) // 2}-"]
 
 
-def test_a_download_that_is_always_cut_fails_in_the_end_and_leaves_nothing(bench: Bench) -> None:
+def test_a_download_that_is_always_cut_fails_in_the_end_and_leaves_nothing(bench: StorageBench) -> None:
     bench.web.cuts = 99
     status = bench.outcome(source("/cut/ok.qcow2"))
     bench.web.cuts = 0
@@ -387,7 +258,7 @@ def test_a_download_that_is_always_cut_fails_in_the_end_and_leaves_nothing(bench
 
 
 @pytest.mark.parametrize("path", ["/large.raw", "/endless"])
-def test_a_full_disk_fails_the_template_and_leaves_room_for_the_next(bench: Bench, path: str) -> None:
+def test_a_full_disk_fails_the_template_and_leaves_room_for_the_next(bench: StorageBench, path: str) -> None:
     status = bench.outcome(source(path, kind=ImageFormat.raw))
     assert status["state"] == "failed"
     assert "No space left" in status["error"] or "bytes, " in status["error"], status
@@ -395,7 +266,7 @@ def test_a_full_disk_fails_the_template_and_leaves_room_for_the_next(bench: Benc
     assert bench.outcome(source("/ok.qcow2"))["state"] == "ready"
 
 
-def test_a_failed_template_is_tried_again_only_when_its_source_changes(bench: Bench) -> None:
+def test_a_failed_template_is_tried_again_only_when_its_source_changes(bench: StorageBench) -> None:
     wanted = source("/later.raw", kind=ImageFormat.raw)
     assert bench.outcome(wanted)["state"] == "failed"
     bench.web.files["later.raw"] = bytes(1 << 20)
@@ -407,7 +278,7 @@ def test_a_failed_template_is_tried_again_only_when_its_source_changes(bench: Be
     eventually(lambda: bench.status(wanted.id)["state"] == "ready", "the changed source is tried", 15)
 
 
-def test_a_restart_of_the_process_goes_on_with_a_download(bench: Bench) -> None:
+def test_a_restart_of_the_process_goes_on_with_a_download(bench: StorageBench) -> None:
     bench.web.files["long.raw"] = random.Random(3).randbytes(4 << 20)  # noqa: S311
     wanted = source("/slow/long.raw", kind=ImageFormat.raw)
     state = bench.put(wanted)
@@ -422,7 +293,7 @@ def test_a_restart_of_the_process_goes_on_with_a_download(bench: Bench) -> None:
     assert bench.web.asked[0][1].startswith("bytes=")
 
 
-def test_the_data_disk_is_formatted_once_and_never_again(bench: Bench) -> None:
+def test_the_data_disk_is_formatted_once_and_never_again(bench: StorageBench) -> None:
     wanted = source("/ok.qcow2")
     assert bench.outcome(wanted)["state"] == "ready"
     before = subprocess.run(
@@ -441,14 +312,14 @@ def test_the_data_disk_is_formatted_once_and_never_again(bench: Bench) -> None:
     eventually(lambda: answers(bench, wanted.id, token), "it is served again", 10)
 
 
-def answers(bench: Bench, template: str, token: str) -> bool:
+def answers(bench: StorageBench, template: str, token: str) -> bool:
     try:
         return bench.get(template, token).status_code == 200
     except httpx.TransportError:
         return False
 
 
-def test_the_server_has_no_rights(bench: Bench) -> None:
+def test_the_server_has_no_rights(bench: StorageBench) -> None:
     with bench.storage.machine.entered():
         master = bench.storage.doors.daemons.pid("storage-server")
     workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
