@@ -5,6 +5,7 @@ import signal
 import stat
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from systemvm.spec.host import (
@@ -128,7 +129,9 @@ def test_volumes_and_nics_come_and_go_on_a_running_vm(vm: Vm) -> None:
     assert smaller.status_code == 422
     assert "cannot shrink" in smaller.json()["message"]
 
-    vm.put(volumes=(vm.root, bigger), nics=(DomainNic(mac=second.mac, bridge=CLOUD),))
+    grown = msgspec.structs.replace(vm.root, bytes=vm.root.bytes * 2)
+    vm.put(volumes=(grown, bigger), nics=(DomainNic(mac=second.mac, bridge=CLOUD),))
+    assert host.get(f"/v1/volumes/{vm.root.id}")["bytes"] == grown.bytes, "also a disk with a template"
     assert "master cloud0" in host.machine.run("ip", "link", "show", "t020000000002").stdout
     assert "t020000000001" not in host.links()
     vm.put(nics=())
