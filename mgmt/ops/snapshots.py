@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from mgmt.desired import inputs
 from mgmt.model.states import AddressState, RuleState, VmKind, VmState
@@ -30,6 +30,16 @@ from mgmt.store.tables import (
 _UNKNOWN = (VmState.error, VmState.expunging)
 #: Names this cloud towards its guests (cloud-init's `cloud-identifier`).
 CLOUD_ID = "pileus"
+#: What routers are told of a VM: a document is compiled for every change, from as many rows as there are VMs.
+_GUEST_COLUMNS = (
+    Vm.name,
+    Vm.instance_name,
+    Vm.public_keys,
+    Vm.user_data,
+    Vm.user_data_values,
+    Vm.password,
+    Vm.password_id,
+)
 
 
 def machine_input(vm: Vm) -> inputs.Machine:
@@ -118,6 +128,7 @@ def _guests(session: Session, seal: Seal, network: Network) -> tuple[inputs.Gues
             Vm.state.not_in(_UNKNOWN),
         )
         .order_by(Nic.created, Nic.id)
+        .options(load_only(*_GUEST_COLUMNS), load_only(Nic.mac, Nic.address, Nic.is_default))
     )
     return tuple(
         inputs.Guest(
