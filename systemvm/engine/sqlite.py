@@ -13,16 +13,19 @@ PATIENCE = 10.0
 
 
 class SharedDatabase:
-    """A database file; `writing` for changes, `reading` for looks. Creates missing parent folders."""
+    """A database file; `writing` for changes, `reading` for looks. Creates missing parent folders.
 
-    def __init__(self, path: Path) -> None:
+    The commits of one that is not `durable` survive the death of the process, the last seconds' not a reset.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         # isolation_level None: sqlite3 opens no transactions of its own beside ours.
         self._connection = sqlite3.connect(
             path, timeout=PATIENCE, check_same_thread=False, isolation_level=None
         )
-        self._is_durable = False
+        self._must_be_made_durable = durable
         self._database = Database(self._connection)
 
     @contextmanager
@@ -55,9 +58,9 @@ class SharedDatabase:
         next seconds a reset would bring the journal back, and with it the state before
         (sqlite.org/pragma.html#pragma_synchronous). Not done when opening: it reads the file.
         """
-        if not self._is_durable:
+        if self._must_be_made_durable:
             self._connection.execute("pragma synchronous = extra")
-            self._is_durable = True
+            self._must_be_made_durable = False
 
     def close(self) -> None:
         """Close the file; idempotent."""

@@ -25,7 +25,8 @@ class Library:
     """The table of templates in the file `path`."""
 
     def __init__(self, path: Path) -> None:
-        self._database = SharedDatabase(path)
+        # Percents are written many times; what a reset takes of them is downloaded again.
+        self._database = SharedDatabase(path, durable=False)
         with self._database.writing() as database:
             database.table("templates").create(_COLUMNS, pk="id", if_not_exists=True)
 
