@@ -5,6 +5,7 @@ statement (BEGIN IMMEDIATE), because a transaction that read first and then want
 instead of waiting for its turn.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self._writer = self.engine.execution_options(pileus_writes=True)
+        self._writing = threading.Lock()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
