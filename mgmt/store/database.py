@@ -33,7 +33,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self._writer = self.engine.execution_options(pileus_writes=True)
-        self._writing = threading.Lock()
+        self._turn = threading.Lock()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -44,8 +44,25 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session that commits at the end of the block, or rolls all back if the block raises."""
-        with WritingSession(self._writer, expire_on_commit=False) as session, session.begin():
+        with (
+            self._turn_to_write(),
+            WritingSession(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """SQLite's own waiting is polling: under many writers one may never see the file free.
+
+        Threads of this process take turns instead; whoever waits too long goes on and is told by SQLite.
+        """
+        has_turn = self.engine.dialect.name == "sqlite" and self._turn.acquire(timeout=BUSY_SECONDS)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._turn.release()
 
     def close(self) -> None:
         """Close all pooled connections."""
