@@ -24,6 +24,9 @@ HOME = Path("/var/lib/pileus")
 PUBLIC_BRIDGE = "pileus-public"
 #: The internet's address, in the public network but outside of the range that the cloud hands out.
 INTERNET = "172.31.241.240"
+#: An interface of the machine that leads out, for `make up UPLINK=…`, and who is behind it (RFC 5737).
+UPLINK = "out0"
+UPLINK_ADDRESS, OUTSIDE = "198.51.100.1", "198.51.100.2"
 UP_TIMEOUT = 1500
 JOB_TIMEOUT = 300
 
@@ -51,10 +54,10 @@ class Cloud:
         self._lab.close()
         self._home.cleanup()
 
-    def make(self, target: str, *, check: bool = True, timeout: float = UP_TIMEOUT) -> str:
+    def make(self, *target: str, check: bool = True, timeout: float = UP_TIMEOUT) -> str:
         """Run a README command in the machine; returns what it printed."""
         done = self.machine.run(
-            "env", "PILEUS_DAEMONS=processes", "make", "--no-print-directory", "-C", str(ROOT), target,
+            "env", "PILEUS_DAEMONS=processes", "make", "--no-print-directory", "-C", str(ROOT), *target,
             check=False, timeout=timeout,
         )  # fmt: skip
         output = done.stdout + done.stderr
@@ -80,6 +83,15 @@ class Cloud:
         self.machine.run("ip", "link", "set", "inet0", "master", PUBLIC_BRIDGE, "up")
         self.internet.run("ip", "addr", "add", f"{INTERNET}/24", "dev", "eth0")
         self.internet.run("ip", "link", "set", "eth0", "up")
+
+    def plug_outside(self) -> Machine:
+        """A network beside the cloud's machine, which has its default route there; the cloud has none."""
+        outside = self._lab.machine("outside")
+        self._lab.wire(self.machine, UPLINK, outside, "eth0")
+        self.machine.run("ip", "addr", "add", f"{UPLINK_ADDRESS}/24", "dev", UPLINK)
+        outside.run("ip", "addr", "add", f"{OUTSIDE}/24", "dev", "eth0")
+        self.machine.run("ip", "route", "add", "default", "via", OUTSIDE)
+        return outside
 
     @property
     def api(self) -> CloudStack:
