@@ -128,7 +128,8 @@ class Cloud:
 
     def evidence(self) -> str:
         """Last words of daemons and guests."""
-        files = [*(HOME / "run/daemons").glob("*.log"), *(HOME / "log").rglob("*.log")]
+        home = Path(self._home.name)  # as it is known outside of the cloud's machine
+        files = [*(home / "run/daemons").glob("*.log"), *(home / "log").rglob("*.log")]
         return "\n".join(f"--- {file}\n{_tail(file)}" for file in sorted(files))
 
 
