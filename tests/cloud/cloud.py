@@ -93,6 +93,10 @@ class Cloud:
         self.machine.run("ip", "route", "add", "default", "via", OUTSIDE)
         return outside
 
+    def unplug_outside(self) -> None:
+        """Take the cable of `plug_outside` away, its addresses and routes with it."""
+        self.machine.run("ip", "link", "del", UPLINK)
+
     @property
     def api(self) -> CloudStack:
         """The stock client, with admin's keys."""

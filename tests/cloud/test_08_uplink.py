@@ -15,7 +15,7 @@ URL = f"http://{OUTSIDE}:{PORT}/"
 def test_a_guest_gets_out_through_the_uplink_and_no_longer(cloud: Cloud, tenant: Tenant) -> None:
     outside, guest = cloud.plug_outside(), tenant.guest("web1")
     server = outside.start("python3", "-u", "-m", "http.server", str(PORT))
-    fetch = f"wget -q -T 5 -O /dev/null {URL}"
+    fetch = f"wget -q -T 5 -O - {URL}"
     try:
         eventually(lambda: http_status(outside, URL) == "200", "the server")
         assert guest.ssh(fetch, check=False).returncode != 0, "closed until it is asked for"
@@ -24,6 +24,7 @@ def test_a_guest_gets_out_through_the_uplink_and_no_longer(cloud: Cloud, tenant:
         cloud.make("up")
         assert guest.ssh(fetch, check=False).returncode != 0, "closed again"
     finally:
+        cloud.unplug_outside()
         server.terminate()
         said, _ = server.communicate()
     seen = {line.split()[0] for line in said.splitlines() if "GET" in line}
