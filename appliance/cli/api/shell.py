@@ -14,8 +14,6 @@ from prompt_toolkit.history import FileHistory
 
 from appliance.cli.api.client import call
 
-WORDS = ("exit", "help")
-
 
 @dataclass(frozen=True)
 class Known:
