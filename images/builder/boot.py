@@ -31,6 +31,10 @@ _OVMF = Path("/usr/share/OVMF")
 _POLL = 0.05
 #: A first answer may take long: the agent imports what it needs with it.
 _ANSWER_SECONDS = 30.0
+#: Of the time since power-on: what a try may take to reach the guest. QEMU's user network accepts at once for
+#: a guest that is not up yet, and repeats the SYN ever more rarely: who waits there is told seconds too late.
+_PATIENCE = 0.05
+_LEAST_PATIENCE = 0.5
 _STOP_SECONDS = 10.0
 _TAIL_LINES = 40
 
@@ -92,7 +96,7 @@ class Running:
         url = f"https://127.0.0.1:{self.port}{path}"
         while True:
             try:
-                with httpx.Client(verify=context, trust_env=False, timeout=_ANSWER_SECONDS) as client:
+                with httpx.Client(verify=context, trust_env=False, timeout=self._patience()) as client:
                     answer = client.get(url, extensions=extensions)
                 if answer.status_code == httpx.codes.OK:
                     return self.seconds(), answer
@@ -107,9 +111,8 @@ class Running:
         last = ""
         while True:
             try:
-                answer = httpx.get(
-                    f"http://127.0.0.1:{self.port}{path}", trust_env=False, timeout=_ANSWER_SECONDS
-                )
+                patience = self._patience().connect
+                answer = httpx.get(f"http://127.0.0.1:{self.port}{path}", trust_env=False, timeout=patience)
                 if answer.status_code == httpx.codes.OK and answer.text == text:
                     return self.seconds()
                 last = f"status {answer.status_code}: {answer.text[:500]!r}"
@@ -135,6 +138,10 @@ class Running:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    def _patience(self) -> httpx.Timeout:
+        """The handshake shows that the guest is there; its answer may take longer."""
+        return httpx.Timeout(_ANSWER_SECONDS, connect=max(_LEAST_PATIENCE, _PATIENCE * self.seconds()))
 
     def _alive(self, timeout: float, wish: str) -> None:
         if self.process.poll() is not None:

@@ -112,13 +112,15 @@ class Machine:
 
     def close(self) -> None:
         """End everything in the machine, and the machine."""
-        ended = {*self.pids(), self.pid}
+        # By their own ids too: a program just started may not have entered the namespace yet.
+        started = {program.pid for program in self._started if program.poll() is None}
+        ended = {*self.pids(), *started, self.pid}
         for pid in ended:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         collect(ended)
-        for started in self._started:
-            started.communicate()
+        for program in self._started:
+            program.communicate()
         self._keeper.wait()
         _call("ip", "netns", "del", self.name)
 
