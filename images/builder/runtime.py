@@ -49,7 +49,10 @@ def _install_wheels(target: Path) -> None:
         run(argv, timeout=_TIMEOUT)
     except CommandError as error:
         raise BuildError("Python packages of the system VM", str(error)) from None
-    shutil.rmtree(target / "bin", ignore_errors=True)  # scripts that name this machine's Python
+    # Scripts name this machine's Python, so pip's records of them would differ from machine to machine.
+    shutil.rmtree(target / "bin", ignore_errors=True)
+    for record in target.glob("*.dist-info/RECORD"):
+        record.unlink()
     for tests in [*target.glob("*/tests"), *target.glob("*/test")]:
         shutil.rmtree(tests)
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -144,8 +145,12 @@ def test_papers_name_what_is_inside(image: CatalogImage) -> None:
     assert "systemvm/spec/bootstrap.py" in manifest.inputs
 
 
-def test_second_build_of_the_same_inputs_is_the_same_bytes(image: CatalogImage, tmp_path: Path) -> None:
-    """Tree, play, disk and papers made again elsewhere; only the bootstrapped base is reused."""
+def test_second_build_of_the_same_inputs_is_the_same_bytes(
+    image: CatalogImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tree, play, disk and papers made again elsewhere, by a Python elsewhere; only the base is reused."""
+    (tmp_path / "venv").symlink_to(sys.prefix)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
     wanted = recipe.load("systemvm")
     again, input_hash = pipeline.make(wanted, Source().copy(tmp_path / "source"), tmp_path, Quiet())
     assert input_hash == image.input_hash, "a file changed while this test ran"
