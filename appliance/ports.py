@@ -61,7 +61,13 @@ LISTENERS = (
     ),
     Listener("router", "public addresses", "as balanced", "load balancers", "as the firewall rules say"),
     Listener("console proxy", "public NIC", f"{_default(Console)}/tcp", "noVNC", "one-use ticket"),
-    Listener("storage VM", "management NIC", f"{_default(Storage)}/tcp", "templates", "hosts: signed ticket"),
+    Listener(
+        "storage VM",
+        "management NIC",
+        f"{_default(Storage)}/tcp",
+        "templates, snapshots, uploads",
+        "hosts: signed ticket",
+    ),
 )
 
 

@@ -19,11 +19,23 @@ class Signer:
         self.public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def token(
-        self, purpose: TicketPurpose, subject: str, *, host: str = "", life: float = 60, nonce: str = ""
+        self,
+        purpose: TicketPurpose,
+        subject: str,
+        *,
+        host: str = "",
+        life: float = 60,
+        nonce: str = "",
+        max_bytes: int = 0,
     ) -> str:
         """A token for a subject that is good for `life` seconds from now."""
         expires = int(time.time() + life)
         ticket = Ticket(
-            purpose=purpose, subject=subject, host=host, nonce=nonce or str(uuid4()), expires=expires
+            purpose=purpose,
+            subject=subject,
+            host=host,
+            nonce=nonce or str(uuid4()),
+            expires=expires,
+            max_bytes=max_bytes,
         )
         return sign(ticket, self._private)

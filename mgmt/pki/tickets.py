@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
 from systemvm.spec.codec import encode
 from systemvm.spec.ticket import Ticket, TicketPurpose
 
-#: How long a ticket lives, in seconds: a console is opened at once, a template is pulled for minutes.
-LIFE = {TicketPurpose.console: 120, TicketPurpose.template: 3600}
+#: How long a ticket lives, in seconds: a console is opened at once, a template is pulled for minutes, and a
+#: disk is copied before it is uploaded.
+LIFE = {TicketPurpose.console: 120, TicketPurpose.template: 3600, TicketPurpose.upload: 6 * 3600}
 
 
 def create_key() -> str:
@@ -31,10 +32,15 @@ def public_key(private_key: str) -> str:
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def sign(private_key: str, purpose: TicketPurpose, subject: str, now: float, host: str = "") -> str:
-    """A fresh ticket for `subject`, as its token; `now` in Unix seconds."""
+def sign(
+    private_key: str, purpose: TicketPurpose, subject: str, now: float, host: str = "", *, max_bytes: int = 0
+) -> str:
+    """A fresh ticket for `subject`, as its token; `now` in Unix seconds. `max_bytes` bounds an upload."""
     expires = int(now) + LIFE[purpose]
-    ticket = Ticket(purpose=purpose, subject=subject, host=host, nonce=str(uuid4()), expires=expires)
+    nonce = str(uuid4())
+    ticket = Ticket(
+        purpose=purpose, subject=subject, host=host, nonce=nonce, expires=expires, max_bytes=max_bytes
+    )
     payload = encode(ticket)
     return f"{_base64url(payload)}.{_base64url(_load(private_key).sign(payload))}"
 

@@ -47,12 +47,15 @@ class ImageFormat(StrEnum):
 class TemplateSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A template that must be present: downloaded from `url` unless it already is.
 
+    Snapshots and uploaded volumes are kept as templates are. `copy_of` names another one in the same storage
+    VM that this one is a copy of. With neither `url` nor `copy_of` it is sent here (`uploads.py` says how).
     `checksum` is `sha256:<hex>`, `sha512:<hex>` or `md5:<hex>`; empty means unverified. `max_bytes`
     bounds the download and the virtual size.
     """
 
     id: Uuid
-    url: str
+    url: str = ""
+    copy_of: Uuid | None = None
     format: ImageFormat
     checksum: str = ""
     max_bytes: Annotated[int, Meta(ge=1)] = 50 * 1024**3
@@ -84,8 +87,8 @@ class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The storage VM.
 
     Templates live on the VM's data disk (the virtio disk with serial `pileus-data`, formatted once).
-    Hosts pull `https://address:port/v1/templates/<id>?ticket=…` with a signed ticket. Downloads refuse
-    private address ranges except those in `allowed_networks`.
+    Hosts pull `https://address:port/v1/templates/<id>?ticket=…` with a signed ticket. It takes
+    uploads at `/v1/uploads/<id>`. Downloads refuse private address ranges except those in `allowed_networks`.
     """
 
     address: Ipv4

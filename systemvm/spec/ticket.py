@@ -17,13 +17,14 @@ class TicketPurpose(StrEnum):
 
     console = "console"
     template = "template"
+    upload = "upload"
 
 
 class Ticket(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Permission for one subject (VM or template), until `expires` (Unix seconds).
+    """Permission for one subject (VM, or image in the storage VM), until `expires` (Unix seconds).
 
     `host` names the host whose console relay may honour it. `nonce` makes console tickets one-use: the
-    proxy and the relay each remember it until it expires.
+    proxy and the relay each remember it until it expires. `max_bytes` bounds an upload.
     """
 
     purpose: TicketPurpose
@@ -31,3 +32,4 @@ class Ticket(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str = ""
     nonce: Uuid
     expires: int
+    max_bytes: int = 0

@@ -1,6 +1,7 @@
 """A storage VM with a data disk, between a host, a web server on the "internet" and a DNS server there."""
 
 import contextlib
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -76,24 +77,52 @@ class StorageBench:
     def outcome(self, source: TemplateSource, **changes: Any) -> dict[str, Any]:
         """Put a template alone; its final status."""
         self.put(source, **changes)
+        return self.final(source.id)
 
-        def final() -> bool:
-            return self.status(source.id)["state"] in ("ready", "failed")
+    def final(self, template: str) -> dict[str, Any]:
+        """How it ended."""
 
-        eventually(final, f"{source.url} is done", 30)
-        return self.status(source.id)
+        def is_final() -> bool:
+            return self.status(template)["state"] in ("ready", "failed")
+
+        eventually(is_final, f"{template} is done", 30)
+        return self.status(template)
 
     def files(self, folder: str) -> list[str]:
         return sorted(self.storage.machine.run("ls", f"{DATA}/{folder}").stdout.split())
 
     def get(self, template: str, token: str = "", **headers: str) -> httpx.Response:
         """What a host gets."""
+        return self.ask("GET", f"templates/{template}", token, headers)
+
+    def upload(self, template: str, body: Any, token: str, **headers: str) -> httpx.Response:
+        """What a host is told that sends something."""
+        return self.ask("PUT", f"uploads/{template}", token, headers, body)
+
+    def upload_cut(self, template: str, body: bytes, token: str, length: int) -> None:
+        """Announce `length` bytes and go away after `body`, once the server has begun to write."""
+        context = ssl.create_default_context(cadata=self.server_ca.pem)
+        head = f"PUT /v1/uploads/{template}?ticket={token} HTTP/1.1\r\nHost: storage\r\n"
+        with (
+            self.host.entered(),
+            socket.create_connection((ADDRESS, PORT)) as plain,
+            context.wrap_socket(plain, server_hostname="storage.pileus.internal") as tls,
+        ):
+            tls.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode() + body)
+            eventually(lambda: self.files("uploads") == [f"{template}.part"], "it is being written", 10)
+
+    def ask(
+        self, method: str, path: str, token: str, headers: dict[str, str], body: Any = None
+    ) -> httpx.Response:
         context = ssl.create_default_context(cadata=self.server_ca.pem)
         with self.host.entered(), httpx.Client(verify=context) as client:
-            query = {"ticket": token} if token else {}
-            url = f"https://{ADDRESS}:{PORT}/v1/templates/{template}"
-            return client.get(
-                url, params=query, headers=headers, extensions={"sni_hostname": "storage.pileus.internal"}
+            return client.request(
+                method,
+                f"https://{ADDRESS}:{PORT}/v1/{path}",
+                params={"ticket": token} if token else {},
+                headers=headers,
+                content=body,
+                extensions={"sni_hostname": "storage.pileus.internal"},
             )
 
 

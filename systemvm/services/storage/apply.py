@@ -3,7 +3,7 @@
 from systemvm.engine.service import Doors, Rendering
 from systemvm.services.storage import data_disk
 from systemvm.services.storage.render import TRANSFER
-from systemvm.services.storage.settings import DATA, HEARTBEAT, Layout
+from systemvm.services.storage.settings import DATA, GROUP, HEARTBEAT, USER, Layout
 
 
 def apply(new: Rendering, old: Rendering, doors: Doors) -> None:
@@ -14,6 +14,7 @@ def apply(new: Rendering, old: Rendering, doors: Doors) -> None:
     data_disk.mount(layout.root, doors)
     for folder in (layout.templates, layout.partial, (doors.run_dir / HEARTBEAT).parent):
         folder.mkdir(parents=True, exist_ok=True)
+    doors.run(("install", "-d", "-m", "0700", "-o", USER, "-g", GROUP, str(layout.uploads)))
     for daemon in new.daemons:
         if daemon == TRANSFER:
             doors.daemons.reload(daemon)

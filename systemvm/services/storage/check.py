@@ -50,16 +50,21 @@ def _check_networks(storage: Storage) -> Iterator[Problem]:
 
 
 def _check_source(path: str, source: TemplateSource) -> Iterator[Problem]:
-    try:
-        parts = urlsplit(source.url)
-        reachable = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        reachable = False
-    if not reachable:
+    if source.url and not _is_reachable(source.url):
         yield Problem(path=f"{path}.url", message="only http and https URLs with a host are downloaded")
+    if source.copy_of and (source.url or source.copy_of == source.id):
+        yield Problem(path=f"{path}.copy_of", message="a copy has no URL, and is of another one")
     if source.checksum:
         algorithm, _, digits = source.checksum.partition(":")
         if not re.fullmatch(rf"[0-9a-f]{{{DIGITS.get(algorithm, 0)}}}", digits) or not digits:
             known = ", ".join(DIGITS)
             message = f"{source.checksum} is no checksum: write <algorithm>:<hex>, lower case, of {known}"
             yield Problem(path=f"{path}.checksum", message=message)
+
+
+def _is_reachable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -1,4 +1,4 @@
-"""One template from its source to its place: download, checksum, header, qemu-img, rename."""
+"""One template from its source to its place: download, upload or copy; checksum, header, qemu-img, rename."""
 
 import hashlib
 import json
@@ -42,7 +42,12 @@ class Intake:
         """
         partial = self.layout.partial / source.id
         try:
-            self._download(source, partial, cancelled)
+            if source.url:
+                self._download(source, partial, cancelled)
+            elif source.copy_of:
+                self._copy(source.copy_of, partial)
+            elif not partial.exists():
+                _accept(self.layout.uploads / source.id, partial)
             status = self._judge(source, partial, cancelled)
             _settle(partial, self.layout.templates / source.id)
         except Cancelled:
@@ -71,6 +76,14 @@ class Intake:
         self.fetcher.fetch(
             source.url, partial, max_bytes=source.max_bytes, progress=progress, cancelled=cancelled
         )
+
+    def _copy(self, original: str, partial: Path) -> None:
+        """Another name for the same file: what is ready never changes."""
+        partial.unlink(missing_ok=True)
+        try:
+            partial.hardlink_to(self.layout.templates / original)
+        except FileNotFoundError:
+            raise ImageRefused(f"{original}, which it is a copy of, is not here") from None
 
     def _judge(self, source: TemplateSource, partial: Path, cancelled: Callable[[], bool]) -> TemplateStatus:
         size = partial.stat().st_size
@@ -103,6 +116,13 @@ class Intake:
         # A raw disk is rounded up to whole sectors.
         if abs(int(told["virtual-size"]) - header.virtual_size) >= 512:
             raise ImageRefused("its header and qemu-img disagree about its size")
+
+
+def _accept(upload: Path, partial: Path) -> None:
+    """Take what was sent out of the hands of the server's worker."""
+    os.replace(upload, partial)
+    os.chown(partial, os.geteuid(), os.getegid())
+    partial.chmod(0o600)
 
 
 def check_sum(path: Path, expected: str, cancelled: Callable[[], bool]) -> str:

@@ -7,10 +7,12 @@ from systemvm.engine.service import File, Rendering
 from systemvm.services.storage.settings import (
     CERTIFICATE,
     DATA,
+    GROUP,
     HEARTBEAT,
     KEY,
     TICKET_KEY,
     TRANSFERS,
+    USER,
     Transfers,
 )
 from systemvm.spec import codec
@@ -19,8 +21,6 @@ from systemvm.spec.state import State
 
 FOLDER = "/etc/pileus/storage"
 _DATA, _HEARTBEAT = f"/var/lib/pileus/{DATA}", f"/run/pileus/{HEARTBEAT}"
-#: Who the server's worker is; it has the data folder open, and reads nothing else.
-USER, GROUP = "nobody", "nogroup"
 
 TRANSFER = Daemon(
     name="storage-transfer",

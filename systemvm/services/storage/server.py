@@ -1,7 +1,8 @@
 """The storage server's process: `python -m systemvm.services.storage.server --listen ADDRESS:PORT …`.
 
 `GET /v1/templates/<id>` over TLS 1.3, whole or by Range, for whoever shows a ticket of mgmt's for that
-template. The worker is an unprivileged user that holds the open data folder and can reach nothing else.
+template. `PUT /v1/uploads/<id>` takes one in: see `uploads.py`. The worker is an unprivileged user that
+holds the two open folders of these and can reach nothing else.
 """
 
 import argparse
@@ -17,23 +18,29 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
 
+import msgspec
 from flask import Flask, Response, jsonify, request
 from gunicorn.app.base import BaseApplication
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import wrap_file
 
+from systemvm.engine.errors import EngineError
 from systemvm.engine.ticket import TicketError, verify
-from systemvm.services.storage.settings import CERTIFICATE, KEY, TICKET_KEY
+from systemvm.services.storage.settings import CERTIFICATE, KEY, TICKET_KEY, Layout
+from systemvm.services.storage.uploads import UploadCut, UploadExists, UploadRefused, Uploads
 from systemvm.spec.ticket import TicketPurpose
 
 #: Transfers at a time.
 THREADS = 16
 #: Seconds that running transfers get when the process ends.
 _GRACE = 8
+#: Seconds that a sender may say nothing.
+_STALL = 60.0
 
 
-def create_app(templates: int, ticket_key: Path, now: Callable[[], float] = time.time) -> Flask:
-    """The application; `templates` is the open folder of ready templates."""
-    app = Flask("pileus-storage")
+def create_app(templates: int, uploads: int, ticket_key: Path, now: Callable[[], float] = time.time) -> Flask:
+    """The application; `templates` is the open folder of ready templates, `uploads` that of uploads."""
+    app, receiver = Flask("pileus-storage"), Uploads(uploads)
 
     @app.get("/v1/health")
     def health() -> Response:
@@ -45,14 +52,37 @@ def create_app(templates: int, ticket_key: Path, now: Callable[[], float] = time
     def template_file(template: UUID) -> Response:
         """A ready template."""
         name = str(template)
-        bearer = request.authorization.token if request.authorization is not None else None
-        token = request.args.get("ticket") or bearer or ""
-        verify(token, ticket_key.read_text(), TicketPurpose.template, now(), subject=name)
+        verify(_token(), ticket_key.read_text(), TicketPurpose.template, now(), subject=name)
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=templates)
         return _send(os.fdopen(handle, "rb"))
 
+    @app.route("/v1/uploads/<uuid:upload>", methods=["PUT", "POST"])
+    def receive(upload: UUID) -> tuple[Response, int]:
+        """Take an image in."""
+        name = str(upload)
+        ticket = verify(_token(), ticket_key.read_text(), TicketPurpose.upload, now(), subject=name)
+        if request.content_length is None:
+            return jsonify(error={"code": "length_required", "message": "send a Content-Length"}), 411
+        if _exists(name, templates):
+            raise UploadExists(f"{name} is ready already, and never changes")
+        connection = request.environ.get("gunicorn.socket")
+        if connection is not None:
+            connection.settimeout(_STALL)
+        try:
+            received = receiver.receive(
+                name,
+                request.stream,
+                length=request.content_length,
+                limit=ticket.max_bytes,
+                digest=request.headers.get("Content-Digest", ""),
+            )
+        except ClientDisconnected:
+            raise UploadCut("the sender went away, or said nothing for long: send it again") from None
+        return jsonify(msgspec.to_builtins(received)), 201
+
+    @app.errorhandler(UploadRefused)
     @app.errorhandler(TicketError)
-    def refused(error: TicketError) -> tuple[Response, int]:
+    def refused(error: EngineError) -> tuple[Response, int]:
         return jsonify(error={"code": error.code, "message": str(error)}), error.status
 
     @app.errorhandler(FileNotFoundError)
@@ -61,6 +91,19 @@ def create_app(templates: int, ticket_key: Path, now: Callable[[], float] = time
         return jsonify(error={"code": "not_found", "message": message}), 404
 
     return app
+
+
+def _token() -> str:
+    bearer = request.authorization.token if request.authorization is not None else None
+    return request.args.get("ticket") or bearer or ""
+
+
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _send(file: BinaryIO) -> Response:
@@ -91,9 +134,10 @@ class StorageServer(BaseApplication):  # type: ignore[misc]
                 self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """Open the folder while still root; see preload_app."""
-        folder = os.open(self._options.data / "templates", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return create_app(folder, self._options.folder / TICKET_KEY)
+        """Open the folders while still root; see preload_app."""
+        layout, flags = Layout(self._options.data), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        templates, uploads = (os.open(folder, flags) for folder in (layout.templates, layout.uploads))
+        return create_app(templates, uploads, self._options.folder / TICKET_KEY)
 
 
 class Redacted(logging.Filter):

@@ -10,6 +10,8 @@ from systemvm.spec.types import Cidr
 
 #: Names of the rendered files in their folder.
 TRANSFERS, TICKET_KEY, CERTIFICATE, KEY = "transfers.json", "ticket.pem", "server.pem", "server.key"
+#: Who the server's worker is; it has the folders of templates and uploads open, and reads nothing else.
+USER, GROUP = "nobody", "nogroup"
 #: Below the state directory: where the data disk is mounted.
 DATA = "storage"
 #: Below the run directory: touched by the transfer process every few seconds.
@@ -38,6 +40,11 @@ class Layout:
     def partial(self) -> Path:
         """Downloads on their way; same file system, so that a rename completes them."""
         return self.root / "partial"
+
+    @property
+    def uploads(self) -> Path:
+        """What is being sent here (`<id>.part`), and what was, until the transfer process takes it."""
+        return self.root / "uploads"
 
     @property
     def database(self) -> Path:

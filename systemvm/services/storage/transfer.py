@@ -1,6 +1,7 @@
 """The transfer process: `python -m systemvm.services.storage.transfer --settings FILE …`.
 
-It makes the list of templates true: what is missing is downloaded, what is no longer listed is removed.
+It makes the list of templates true: what is missing is downloaded, copied, or taken from the uploads once
+it is there whole; what is no longer listed is removed.
 A template that failed stays failed, with its reason, until its source changes or it is taken off the list
 and put on it again: only the operator knows whether trying again makes sense. SIGHUP reads the list anew.
 """
@@ -24,6 +25,7 @@ from systemvm.engine.fetch import Cancelled, Fetcher
 from systemvm.services.storage.intake import Intake
 from systemvm.services.storage.library import Library
 from systemvm.services.storage.settings import Layout, Transfers
+from systemvm.services.storage.uploads import PART
 from systemvm.spec import codec
 from systemvm.spec.appliances import TemplateSource, TemplateState, TemplateStatus
 
@@ -79,6 +81,12 @@ class Transfer:
                 download.future.result()
         return stopped
 
+    def has_arrivals(self) -> bool:
+        """Whether something was sent here that nobody looks at yet."""
+        return any(
+            path.suffix != PART and path.name not in self._running for path in self._layout.uploads.iterdir()
+        )
+
     def close(self) -> None:
         """Stop all downloads; what they have stays for the next start."""
         for download in self._running.values():
@@ -93,11 +101,11 @@ class Transfer:
         self._running[source.id] = _Download(source, stop, future)
 
     def _take(self, source: TemplateSource, intake: Intake, stop: threading.Event) -> None:
-        log.info("template %s: download begins, because it is listed and not here", source.id)
+        log.info("template %s: taken in, because it is listed and not here", source.id)
         try:
             status = intake.take(source, stop.is_set)
         except Cancelled:
-            log.info("template %s: download stopped", source.id)
+            log.info("template %s: stopped", source.id)
             return
         except EngineError as error:
             status = self._failed(source, str(error))
@@ -115,15 +123,28 @@ class Transfer:
     def _is_missing(self, source: TemplateSource) -> bool:
         status = self._library.status(source.id)
         there = (self._layout.templates / source.id).exists()
+        if not (source.url or source.copy_of):
+            return self._has_arrived(source, status, there)
+        (self._layout.uploads / source.id).unlink(missing_ok=True)
         if status is not None and status.state is TemplateState.ready and not there:
             log.warning("template %s: its file is gone, downloading again", source.id)
             self._library.write(TemplateStatus(id=source.id, state=TemplateState.waiting))
             return True
         return status is not None and status.state in _UNFINISHED
 
+    def _has_arrived(self, source: TemplateSource, status: TemplateStatus | None, there: bool) -> bool:
+        """Whether one that is sent here is here, and not judged yet."""
+        upload = self._layout.uploads / source.id
+        if status is not None and status.state is TemplateState.ready:
+            upload.unlink(missing_ok=True)
+            if not there:
+                self._library.write(self._failed(source, "its file is gone"))
+            return False
+        return upload.exists() or (self._layout.partial / source.id).exists()
+
     def _remove(self, wanted: dict[str, TemplateSource]) -> None:
         self._library.forget_all_but(wanted)
-        for folder in (self._layout.templates, self._layout.partial):
+        for folder in (self._layout.templates, self._layout.partial, self._layout.uploads):
             for path in folder.iterdir():
                 if path.name.partition(".")[0] not in wanted:
                     log.info("%s: removed, because it is not listed", path.name)
@@ -154,7 +175,7 @@ def main(argv: Sequence[str]) -> int:
         if again.is_set():
             again.clear()
             transfer.make_true(codec.decode(options.settings.read_bytes(), Transfers))
-        if transfer.reap():
+        if transfer.reap() or transfer.has_arrivals():
             again.set()
         options.heartbeat.parent.mkdir(parents=True, exist_ok=True)
         options.heartbeat.touch()
