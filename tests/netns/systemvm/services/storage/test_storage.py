@@ -1,13 +1,10 @@
 """The storage VM between a web server on the "internet" and a host, its data disk a real file system."""
 
-import base64
 import hashlib
 import random
 import re
-import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,85 +13,22 @@ import httpx
 import msgspec
 import pytest
 
-from systemvm.services.interfaces import SERVICE as INTERFACES
-from systemvm.services.storage import SERVICE
 from systemvm.services.storage.reads import read_capacity
-from systemvm.spec.appliances import ImageFormat, TemplateSource
+from systemvm.spec.appliances import ImageFormat
 from systemvm.spec.ticket import TicketPurpose
-from tests.netns.putting import install
 from tests.netns.storage_bench import (
     DATA,
     DISK_MIB,
-    MACS,
     PRIVATE_WEB,
     RESOLVERS,
     WEB,
     StorageBench,
-    give_disk,
-    give_etc,
-    loop_device,
-    serve_names,
     source,
-    state_of,
 )
-from tests.netns.topology import Topology, eventually
-from tests.pki import Authority
+from tests.netns.topology import eventually
 from tests.tickets import Signer
-from tests.web import WebServer
 
 pytestmark = pytest.mark.netns
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("images")
-
-    def qemu_img(*argv: str) -> None:
-        subprocess.run(["qemu-img", *argv], cwd=folder, check=True, capture_output=True)
-
-    (folder / "disk.raw").write_bytes(random.Random(7).randbytes(3 << 20) + bytes(1 << 20))  # noqa: S311
-    qemu_img("convert", "-f", "raw", "-O", "qcow2", "disk.raw", "ok.qcow2")
-    qemu_img("create", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", "backing.qcow2", "4M")
-    qemu_img("create", "-f", "qcow2", "-o", "data_file=elsewhere.raw", "data.qcow2", "4M")
-    qemu_img("create", "-f", "vmdk", "vmdk.qcow2", "4M")
-    qemu_img("create", "-f", "qcow2", "huge.qcow2", "1T")
-    made = {path.name: path.read_bytes() for path in folder.iterdir()}
-    made["cut.qcow2"] = made["ok.qcow2"][:2000]
-    made["page.qcow2"] = b"<!DOCTYPE html><html>log in first</html>"
-    made["large.raw"] = bytes((DISK_MIB + 40) << 20)
-    return made
-
-
-@pytest.fixture(scope="module")
-def bench(images: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageBench]:
-    folder = tmp_path_factory.mktemp("s")
-    servers, signer = Authority("servers"), Signer()
-    with Topology() as topology, loop_device(folder / "disk.img") as device:
-        host, storage, web = (topology.machine(name) for name in ("host", "storage", "web"))
-        topology.wire(host, "eth0", storage, "eth1", mac_b=MACS["eth1"])
-        topology.wire(storage, "eth2", web, "eth0", mac_a=MACS["eth2"])
-        host.run("ip", "addr", "add", "10.9.0.2/24", "dev", "eth0")
-        for address in (WEB, PRIVATE_WEB, *RESOLVERS):
-            web.run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
-        serve_names(web, folder)
-        give_etc(storage)
-        give_disk(storage, device)
-        with web.entered():
-            listener = socket.create_server(("0.0.0.0", 80))  # noqa: S104
-        server = WebServer(listener)
-        server.files |= images
-        state = state_of(servers, signer)
-        interfaces, installed = install(INTERFACES, storage), install(SERVICE, storage)
-        interfaces.put(state)
-        installed.put(state)
-        eventually(lambda: not installed.unhealthy(state), "storage serves", 20)
-        queries = folder / "queries"
-        yield StorageBench(
-            host, installed, interfaces, server, queries, images, signer, servers, state, device
-        )
-        installed.put(msgspec.structs.replace(state, storage=None))
-        storage.run("umount", DATA)
-        server.close()
 
 
 def test_a_template_is_downloaded_judged_kept_and_served(bench: StorageBench) -> None:
@@ -129,97 +63,6 @@ def test_a_template_is_downloaded_judged_kept_and_served(bench: StorageBench) ->
     assert bench.status(wanted.id) == {"state": "unknown"}
     gone = bench.get(wanted.id, token)
     assert gone.status_code == 404
-
-
-def ticket(bench: StorageBench, subject: str, allowed: int) -> str:
-    return bench.signer.token(TicketPurpose.upload, subject, max_bytes=allowed)
-
-
-def listed_for_upload(**more: Any) -> TemplateSource:
-    return TemplateSource(id=str(uuid4()), format=ImageFormat.qcow2, **more)
-
-
-def test_an_upload_is_judged_kept_served_and_copied(bench: StorageBench) -> None:
-    image, sent = bench.images["ok.qcow2"], listed_for_upload()
-    digest = hashlib.sha256(image)
-    bench.put(sent)
-    eventually(lambda: bench.status(sent.id)["state"] == "waiting", "it is waited for", 5)
-    token = ticket(bench, sent.id, len(image))
-    header = {"Content-Digest": f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"}
-    answer = bench.upload(sent.id, image, token, **header)
-    assert (answer.status_code, answer.json()) == (
-        201,
-        {"id": sent.id, "size": len(image), "sha256": digest.hexdigest()},
-    )
-    status = bench.final(sent.id)
-    assert (status["state"], status["sha256"], status["virtual_size"]) == (
-        "ready",
-        digest.hexdigest(),
-        4 << 20,
-    )
-    again = bench.upload(sent.id, image, token)
-    assert (again.status_code, again.json()["error"]["code"]) == (409, "upload_exists")
-
-    copy = TemplateSource(id=str(uuid4()), format=ImageFormat.qcow2, copy_of=sent.id)
-    bench.put(sent, copy)
-    assert bench.final(copy.id)["sha256"] == digest.hexdigest()
-    bench.put(copy)
-    eventually(lambda: bench.files("templates") == [copy.id], "the original goes, its copy stays", 5)
-    assert bench.get(copy.id, bench.signer.token(TicketPurpose.template, copy.id)).content == image
-
-
-def test_an_upload_needs_a_ticket_for_it_and_its_size_and_leaves_nothing_when_refused(
-    bench: StorageBench,
-) -> None:
-    image, sent = bench.images["ok.qcow2"], listed_for_upload()
-    bench.put(sent)
-    good = ticket(bench, sent.id, len(image))
-    wrong = {"Content-Digest": f"sha-256=:{base64.b64encode(bytes(32)).decode()}:"}
-    pull = bench.signer.token(TicketPurpose.template, sent.id)
-    other = ticket(bench, str(uuid4()), len(image))
-    for body, token, headers, expected in [
-        (image, "", {}, (400, "ticket_malformed")),
-        (image, pull, {}, (403, "ticket_purpose_wrong")),
-        (image, other, {}, (403, "ticket_purpose_wrong")),
-        (image, ticket(bench, sent.id, len(image) - 1), {}, (413, "upload_too_large")),
-        (iter([image]), good, {}, (411, "length_required")),
-        (image, good, wrong, (422, "upload_wrong")),
-        (image, good, {"Content-Digest": "md5=:AA==:"}, (400, "upload_refused")),
-    ]:
-        answer = bench.upload(sent.id, body, token, **headers)
-        assert (answer.status_code, answer.json()["error"]["code"]) == expected
-    bench.upload_cut(sent.id, image[:-1], good, len(image))
-    eventually(lambda: bench.files("uploads") == [], "nothing is left of what was cut", 5)
-    eventually(lambda: bench.status(sent.id)["state"] == "waiting", "it is waited for", 5)
-
-
-def test_a_bad_upload_fails_with_the_reason_and_may_be_sent_again(bench: StorageBench) -> None:
-    sent = listed_for_upload()
-    bench.put(sent)
-    for name, words in [("backing.qcow2", "names a backing file"), ("vmdk.qcow2", "it is a VMDK image")]:
-        image = bench.images[name]
-        assert bench.upload(sent.id, image, ticket(bench, sent.id, len(image))).status_code == 201
-        eventually(lambda words=words: words in bench.status(sent.id).get("error", ""), words, 10)
-        assert bench.files("partial") + bench.files("templates") + bench.files("uploads") == []
-    image = bench.images["ok.qcow2"]
-    assert bench.upload(sent.id, image, ticket(bench, sent.id, len(image))).status_code == 201
-    eventually(lambda: bench.status(sent.id)["state"] == "ready", "the good one is taken", 10)
-
-
-def test_an_upload_of_what_is_not_listed_goes_away(bench: StorageBench) -> None:
-    bench.put()
-    image, unknown = bench.images["ok.qcow2"], str(uuid4())
-    # 404: it went away while it was being written.
-    assert bench.upload(unknown, image, ticket(bench, unknown, len(image))).status_code in (201, 404)
-    eventually(lambda: bench.files("uploads") == [], "it is removed", 10)
-
-
-def test_an_upload_without_room_is_refused_and_leaves_room(bench: StorageBench) -> None:
-    image, sent = bench.images["large.raw"], listed_for_upload()
-    bench.put(sent)
-    answer = bench.upload(sent.id, image, ticket(bench, sent.id, len(image)))
-    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_room")
-    assert bench.files("uploads") == []
 
 
 def test_only_a_good_ticket_for_this_template_opens_it(bench: StorageBench) -> None:
