@@ -27,7 +27,10 @@ _STATE_SECONDS = 120.0
 
 
 class HostEndpoint(Struct, frozen=True, kw_only=True):
-    """Where a host's agent is, and the name in its certificate (empty: verified by its address)."""
+    """Where a host's agent is, and the name in its certificate (empty: verified by its address).
+
+    `places` are the ids of its zone, pod and cluster.
+    """
 
     id: str
     name: str
@@ -35,6 +38,7 @@ class HostEndpoint(Struct, frozen=True, kw_only=True):
     port: int = HOST_AGENT_PORT
     tunnel_port: int = TUNNEL_PORT
     server_name: str = ""
+    places: tuple[str, ...] = ()
 
 
 class HostCertificates(Certified, Protocol):

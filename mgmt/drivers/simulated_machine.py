@@ -7,7 +7,6 @@ import msgspec
 from mgmt.agents.certificates import Shown
 from mgmt.agents.errors import AgentConflict, AgentNotFound, AgentRefused
 from mgmt.agents.machine import Applied, MachineHealth
-from mgmt.drivers.faults import Faults
 from mgmt.drivers.simulated_identity import SimulatedIdentity
 from systemvm.spec import codec
 from systemvm.spec.appliances import TemplateState, TemplateStatus
@@ -22,15 +21,18 @@ TEMPLATE_BYTES = 64 * 1024**2
 
 
 class SimulatedMachine:
-    """`MachineAgent` in memory. `templates` may be changed by a test to play a slow or failing download."""
+    """`MachineAgent` in memory. `templates` may be changed by a test to play a slow or failing download.
 
-    def __init__(self, bootstrap: Bootstrap, faults: Faults) -> None:
+    Nobody answers before `boots_until`, in simulated time.
+    """
+
+    def __init__(self, bootstrap: Bootstrap, boots_until: float = 0.0) -> None:
         self.bootstrap = bootstrap
+        self.boots_until = boots_until
         self.state: State | None = None
         self.is_healthy = True
         self.templates: dict[str, TemplateStatus] = {}
         self.identity = SimulatedIdentity(self._where(), bootstrap.certificate, bootstrap.key)
-        self._faults = faults
 
     @property
     def linklocal_address(self) -> str:
@@ -39,7 +41,6 @@ class SimulatedMachine:
 
     def put_state(self, state: State) -> Applied:
         """See MachineAgent. Refuses what the real agent's engine refuses before it touches anything."""
-        self._faults.meet("machine.put_state")
         raw = codec.encode(state)
         problems = [*codec.problems(raw, State), *self._wrong_place(state)]
         if problems:
@@ -57,14 +58,12 @@ class SimulatedMachine:
 
     def health(self) -> MachineHealth:
         """See MachineAgent."""
-        self._faults.meet("machine.health")
         applied = self.state.generation if self.state else None
         message = "works" if self.is_healthy else "told to be ill"
         return MachineHealth(healthy=self.is_healthy, activity="ready", applied=applied, message=message)
 
     def read(self, path: str, kind: type[T]) -> T:
         """See MachineAgent."""
-        self._faults.meet("machine.read")
         answers: dict[str, Any] = {"storage/templates": list(self.templates.values())}
         if path not in answers:
             raise AgentNotFound(self._where(), f"no service tells {path}")
@@ -72,17 +71,14 @@ class SimulatedMachine:
 
     def certificate(self) -> Shown:
         """See Certified."""
-        self._faults.meet("machine.certificate")
         return self.identity.shown()
 
     def request_certificate(self) -> CertificateRequest:
         """See Certified."""
-        self._faults.meet("machine.request_certificate")
         return self.identity.request()
 
     def put_certificate(self, signed: SignedCertificate) -> CertificateTaken:
         """See Certified."""
-        self._faults.meet("machine.put_certificate")
         return self.identity.take(signed)
 
     def _wrong_place(self, state: State) -> list[Problem]:

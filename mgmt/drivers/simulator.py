@@ -2,8 +2,11 @@
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
@@ -30,6 +33,9 @@ from systemvm.spec.host import (
 from systemvm.spec.state import State
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+#: Names of calls that faults can be planned for; `machine.…` are those to agents in system VMs.
+CALLS = {"request_certificate"}
 GIB = 1024**3
 #: Bridges that every host has before mgmt reaches it.
 OWN_BRIDGES = frozenset({"cloud0", "pileus-mgmt", "pileus-public"})
@@ -57,11 +63,32 @@ class SimulatedHost:
     relay: Shown | None = None
 
 
-class Simulator:
-    """`Driver` without a network. Hosts come into being when they are first spoken to."""
+def _met(verb: F) -> F:
+    """A verb of `Simulator` that meets the faults planned for it."""
 
-    def __init__(self, faults: Faults | None = None) -> None:
+    @wraps(verb)
+    def met(simulator: "Simulator", host: HostEndpoint, *more: Any, **named: Any) -> Any:
+        with simulator.faults.met(verb.__name__, places_of(host)):
+            return verb(simulator, host, *more, **named)
+
+    CALLS.add(verb.__name__)
+    return cast(F, met)
+
+
+def places_of(host: HostEndpoint) -> tuple[str, ...]:
+    """Ids by which faults name a host: its own, and those of what it is in."""
+    return (host.id, *host.places)
+
+
+class Simulator:
+    """`Driver` without a network. Hosts come into being when they are first spoken to.
+
+    `boot_seconds`, of simulated time, pass until the agent of a system VM answers.
+    """
+
+    def __init__(self, faults: Faults | None = None, boot_seconds: float = 0.0) -> None:
         self.faults = faults or Faults()
+        self.boot_seconds = boot_seconds
         self.hosts: dict[str, SimulatedHost] = {}
         self.machines: dict[str, SimulatedMachine] = {}
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
@@ -73,9 +100,9 @@ class Simulator:
             raise AgentUnreachable(f"host {endpoint.name}", "no answer: connection refused")
         return host
 
+    @_met
     def info(self, host: HostEndpoint) -> HostInfo:
         """See Driver."""
-        self.faults.meet("info")
         found = self.host(host)
         return HostInfo(
             host=host.id or str(uuid5(NAMESPACE_URL, f"https://{host.address}")),
@@ -90,9 +117,9 @@ class Simulator:
             management_address=found.address,
         )
 
+    @_met
     def put_state(self, host: HostEndpoint, state: HostState) -> None:
         """See Driver. Refuses what is no HostState, and older generations."""
-        self.faults.meet("put_state")
         found = self.host(host)
         _check(f"host {host.name}", state, HostState)
         with self._locks[found.address]:
@@ -100,14 +127,14 @@ class Simulator:
                 raise AgentConflict(f"host {host.name}", f"generation {state.generation} is stale")
             found.state = state
 
+    @_met
     def state(self, host: HostEndpoint) -> HostState | None:
         """See Driver."""
-        self.faults.meet("state")
         return self.host(host).state
 
+    @_met
     def put_domain(self, host: HostEndpoint, domain: Domain, *, force: bool = False) -> DomainStatus:
         """See Driver. Refuses NICs on bridges that the host's state does not have."""
-        self.faults.meet("put_domain")
         found = self.host(host)
         _check(f"host {host.name}", domain, Domain)
         with self._locks[found.address]:
@@ -123,19 +150,19 @@ class Simulator:
             self._boot(found, domain, is_fresh=is_fresh)
             return found.status[domain.id]
 
+    @_met
     def domain_status(self, host: HostEndpoint, domain_id: str) -> DomainStatus | None:
         """See Driver."""
-        self.faults.meet("domain_status")
         return self.host(host).status.get(domain_id)
 
+    @_met
     def all_domains(self, host: HostEndpoint) -> list[DomainStatus]:
         """See Driver."""
-        self.faults.meet("all_domains")
         return sorted(self.host(host).status.values(), key=lambda status: status.name)
 
+    @_met
     def delete_domain(self, host: HostEndpoint, domain_id: str) -> None:
         """See Driver."""
-        self.faults.meet("delete_domain")
         found = self.host(host)
         with self._locks[found.address]:
             domain = found.domains.pop(domain_id, None)
@@ -145,9 +172,9 @@ class Simulator:
                 if volume.id not in found.kept:
                     found.volumes.pop(volume.id, None)
 
+    @_met
     def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
         """See Driver."""
-        self.faults.meet("put_volume")
         found = self.host(host)
         _check(f"host {host.name}", volume, Volume)
         with self._locks[found.address]:
@@ -156,9 +183,9 @@ class Simulator:
             found.volumes[volume.id] = _host_volume(volume, self._owner(found, volume.id))
             return found.volumes[volume.id]
 
+    @_met
     def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
         """See Driver."""
-        self.faults.meet("delete_volume")
         found = self.host(host)
         with self._locks[found.address]:
             owner = self._owner(found, volume_id)
@@ -167,9 +194,9 @@ class Simulator:
             found.volumes.pop(volume_id, None)
             found.kept.discard(volume_id)
 
+    @_met
     def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
         """See Driver."""
-        self.faults.meet("all_volumes")
         return sorted(self.host(host).volumes.values(), key=lambda volume: volume.id)
 
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
@@ -184,7 +211,8 @@ class Simulator:
         """The machine at an address. Raises AgentUnreachable when none runs there."""
         self.host(endpoint.host)
         machine = self.machines.get(endpoint.machine)
-        if machine is None or machine.linklocal_address != endpoint.address:
+        is_there = machine is not None and machine.linklocal_address == endpoint.address
+        if machine is None or not is_there or self.faults.time.now() < machine.boots_until:
             raise AgentUnreachable(f"agent of {endpoint.name}", "no answer: connection refused")
         return machine
 
@@ -248,7 +276,8 @@ class Simulator:
             self.machines.pop(domain.id, None)
         elif is_fresh or domain.id not in self.machines:
             bootstrap = codec.decode(domain.config_disk.files[FILE_NAME].encode(), Bootstrap)
-            self.machines[domain.id] = SimulatedMachine(bootstrap, self.faults)
+            until = self.faults.time.now() + self.boot_seconds if self.boot_seconds else 0.0
+            self.machines[domain.id] = SimulatedMachine(bootstrap, until)
 
 
 class _Reached:
@@ -260,27 +289,42 @@ class _Reached:
 
     def put_state(self, state: State) -> Applied:
         """See MachineAgent."""
-        return self._simulator.reach(self._endpoint).put_state(state)
+        with self._met("put_state") as machine:
+            return machine.put_state(state)
 
     def health(self) -> MachineHealth:
         """See MachineAgent."""
-        return self._simulator.reach(self._endpoint).health()
+        with self._met("health") as machine:
+            return machine.health()
 
     def read(self, path: str, kind: type[T]) -> T:
         """See MachineAgent."""
-        return self._simulator.reach(self._endpoint).read(path, kind)
+        with self._met("read") as machine:
+            return machine.read(path, kind)
 
     def certificate(self) -> Shown:
         """See Certified."""
-        return self._simulator.reach(self._endpoint).certificate()
+        with self._met("certificate") as machine:
+            return machine.certificate()
 
     def request_certificate(self) -> CertificateRequest:
         """See Certified."""
-        return self._simulator.reach(self._endpoint).request_certificate()
+        with self._met("request_certificate") as machine:
+            return machine.request_certificate()
 
     def put_certificate(self, signed: SignedCertificate) -> CertificateTaken:
         """See Certified."""
-        return self._simulator.reach(self._endpoint).put_certificate(signed)
+        with self._met("put_certificate") as machine:
+            return machine.put_certificate(signed)
+
+    @contextmanager
+    def _met(self, call: str) -> Iterator[SimulatedMachine]:
+        machine = self._simulator.reach(self._endpoint)
+        with self._simulator.faults.met(f"machine.{call}", places_of(self._endpoint.host)):
+            yield machine
+
+
+CALLS |= {f"machine.{name}" for name in vars(_Reached) if not name.startswith("_")}
 
 
 class _HostCertificates:
@@ -301,7 +345,7 @@ class _HostCertificates:
 
     def request_certificate(self) -> CertificateRequest:
         """See Certified."""
-        self._simulator.faults.meet("request_certificate")
+        self._simulator.faults.meet("request_certificate", places_of(self._endpoint))
         return self._identity().request()
 
     def put_certificate(self, signed: SignedCertificate) -> CertificateTaken:

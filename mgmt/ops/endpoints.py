@@ -20,6 +20,7 @@ def host_endpoint(host: Host) -> HostEndpoint:
         port=host.port,
         tunnel_port=host.tunnel_port,
         server_name=host_name(host.id),
+        places=(host.zone_id, host.pod_id, host.cluster_id),
     )
 
 

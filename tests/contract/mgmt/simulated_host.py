@@ -19,8 +19,8 @@ import msgspec
 
 from mgmt.agents.errors import AgentConflict, AgentError, AgentNotFound, AgentRefused, AgentUnreachable
 from mgmt.agents.host import HostEndpoint
+from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from mgmt.drivers.simulated_identity import SimulatedIdentity
-from mgmt.drivers.simulated_machine import SimulatedMachine
 from mgmt.drivers.simulator import Simulator
 from mgmt.pki.authority import Authority, host_name
 from systemvm.spec import codec
@@ -124,7 +124,12 @@ class SimulatedHostServer:
         pem = self._folder / f"{machine.bootstrap.machine}.pem"
         pem.write_text(machine.identity.certificate + machine.identity.key)
         context = _server_context(self._authority, pem)
-        return lambda plain: _serve_machine(machine, context, plain)
+        own = machine.bootstrap
+        endpoint = MachineEndpoint(
+            machine=own.machine, name=own.name, server_name="", address=address, host=self._host
+        )
+        agent = self.simulator.machine(endpoint)
+        return lambda plain: _serve_machine(agent, context, plain)
 
 
 def _server_context(authority: Authority, pem: Path) -> ssl.SSLContext:
@@ -167,6 +172,9 @@ class _Quiet(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def fail(self, error: AgentError) -> None:
+        if isinstance(error, AgentUnreachable):
+            self.close_connection = True  # who is not there says nothing
+            return
         status = STATUS.get(type(error), 500)
         self.reply(status, {"code": "x", "message": error.message, "problems": list(error.problems)})
 
@@ -178,8 +186,6 @@ def _rest_handler(answer: Callable[[str, str, dict[str, str], bytes], Any]) -> t
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             try:
                 self.reply(200, answer(self.command, url.path, query, self.body()))
-            except AgentUnreachable:
-                self.close_connection = True  # a host that is down says nothing
             except AgentError as error:
                 self.fail(error)
 
@@ -229,14 +235,14 @@ def _pump(outer: socket.socket, inner: socket.socket) -> None:
     inner.close()
 
 
-def _serve_machine(machine: SimulatedMachine, context: ssl.SSLContext, plain: socket.socket) -> None:
+def _serve_machine(machine: MachineAgent, context: ssl.SSLContext, plain: socket.socket) -> None:
     class Agent(_Quiet):
         def do_GET(self) -> None:
-            if self.path == "/v1/health":
-                health = machine.health()
-                self.reply(200 if health.healthy else 503, health)
-                return
             try:
+                if self.path == "/v1/health":
+                    health = machine.health()
+                    self.reply(200 if health.healthy else 503, health)
+                    return
                 self.reply(200, machine.read(self.path.removeprefix("/v1/"), Any))
             except AgentError as error:
                 self.fail(error)

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.drivers.faults import Faults
+from mgmt.drivers.simulated_time import SimulatedTime
 from mgmt.drivers.simulator import GIB, Simulator
 from mgmt.model.states import Allocation, TemplateState
 from mgmt.ops.runtime import Runtime
@@ -54,6 +55,9 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
+
+    def seconds(self) -> float:
+        return self.now.timestamp()
 
     def sleep(self, seconds: float) -> None:
         self.slept += seconds
@@ -154,7 +158,7 @@ def make_cloud(folder: Path, *, memory_mib: int = 65536, url: str = "") -> Small
     database = Database(url or f"sqlite:///{folder / 'mgmt.db'}")
     Base.metadata.create_all(database.engine)
     clock = Clock()
-    simulator = Simulator(Faults())
+    simulator = Simulator(Faults(time=SimulatedTime(monotonic=clock.seconds, sleep=clock.sleep)))
     runtime = Runtime(
         database=database,
         seal=Seal(b"k" * 32),

@@ -4,14 +4,14 @@ import dataclasses
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
 from mgmt.agents.errors import AgentFailed
 from mgmt.agents.tls import Credentials
-from mgmt.drivers.faults import Faults
+from mgmt.drivers.faults import Fault, Faults
 from mgmt.drivers.kvm import KvmDriver
 from mgmt.drivers.simulator import Simulator
 from mgmt.jobs.protocol import new_job
@@ -36,15 +36,15 @@ class Gate(Faults):
         self.opened = threading.Event()
         self._left = threading.Lock()
 
-    def meet(self, call: str) -> None:
+    def take(self, call: str, places: Collection[str]) -> Fault | None:
         with self._left:
             self.hold_at -= 1
             is_held = self.hold_at == 0
         if is_held:
             self.reached.set()
             self.opened.wait(30)
-            return  # the client is dead; what it asked for still happens, as on a real host
-        super().meet(call)
+            return None  # the client is dead; what it asked for still happens, as on a real host
+        return super().take(call, places)
 
 
 @pytest.fixture
