@@ -18,6 +18,7 @@ from mgmt.bootstrap import Opened, open_store
 from mgmt.ops.runtime import Runtime
 from mgmt.runtime import start_runtime
 from mgmt.web import create_pages
+from mgmt.web.reference import create_reference
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 GRACE_SECONDS = 20
@@ -46,6 +47,7 @@ def build(opened: Opened, prepare: Callable[[Runtime], None] | None = None) -> F
     """The application with its runtime running, prepared before it starts."""
     app = create_app(start_runtime(opened, prepare))
     app.register_blueprint(create_pages())
+    app.register_blueprint(create_reference())
     return app
 
 

@@ -20,21 +20,49 @@ WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the job of 
 HISTORY = Path.home() / ".local/state/pileus/history"
 
 
-@click.command("api")
-@click.argument("command")
+@click.command("api", add_help_option=False)
+@click.argument("command", required=False)
 @click.argument("parameters", metavar="[KEY=VALUE]…", nargs=-1)
 @OUTPUT
 @WAIT
-def api_command(command: str, parameters: tuple[str, ...], output: str, wait: bool) -> None:
+@click.option("--help", "wants_help", is_flag=True, help="Show this, or all about COMMAND.")
+@click.pass_context
+def api_command(
+    context: click.Context,
+    command: str | None,
+    parameters: tuple[str, ...],
+    output: str,
+    wait: bool,
+    wants_help: bool,
+) -> None:
     """Call COMMAND of the API, as admin of this machine's cloud or as CLOUDSTACK_CONFIG says.
 
     Example: pileus api listVirtualMachines state=Running
     """
+    if command is None or wants_help:
+        click.echo(context.get_help() if command is None else explain_command(command))
+        return
     try:
         cloud = connect(credentials_file(Paths.from_environment()))
         perform(cloud, command, parse_parameters(parameters), output, wait)
     except CallFailed as failure:
         raise click.ClickException(str(failure)) from None
+
+
+def explain_command(name: str) -> str:
+    """The reference of a command: of this version, without asking a server. Raises ClickException."""
+    # Here, because the whole API is slow to load and no other command of `pileus` needs it.
+    from mgmt.api.app import load_commands
+    from mgmt.api.reference.described import described
+    from mgmt.api.reference.text import as_text
+
+    load_commands()
+    found = described(name)
+    if found is None:
+        raise click.ClickException(
+            f"there is no command {name!r}; `pileus api listApis` shows those there are"
+        )
+    return as_text(found)
 
 
 @click.command("shell")
