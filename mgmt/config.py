@@ -13,7 +13,7 @@ class MgmtConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     `public_url` is where clients reach the API from outside, if that is not the listening address;
     `trusted_proxies` is the number of proxies in front whose X-Forwarded-* headers count. `strict_post`
     refuses every change by GET under a session, also from clients that are no browsers (see
-    `mgmt.api.sessions`).
+    `mgmt.api.sessions`). `simulated_hosts` allows hosts that are made of nothing, and faults on them.
     """
 
     listen_address: str = "127.0.0.1"
@@ -25,6 +25,7 @@ class MgmtConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     threads: int = 16
     trusted_proxies: int = 0
     strict_post: bool = False
+    simulated_hosts: bool = False
     version: str = "4.22.0.0"
 
 

@@ -26,7 +26,9 @@ def start_runtime(opened: Opened, prepare: Callable[[Runtime], None] | None = No
     """
     authority = Authority(opened.config.pki_dir)
     credentials = Credentials(authority.server_ca, authority.management_file)
-    drivers: dict[str, Driver] = {"kvm": KvmDriver(credentials), "simulator": Simulator()}
+    drivers: dict[str, Driver] = {"kvm": KvmDriver(credentials)}
+    if opened.config.simulated_hosts:
+        drivers["simulator"] = Simulator()
     runtime = Runtime(database=opened.database, seal=opened.seal, authority=authority, drivers=drivers)
     if prepare is not None:
         prepare(runtime)

@@ -60,7 +60,8 @@ def run_server(home: Path) -> Iterator[ManagementServer]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     base = default_config(home)
-    save_config(home, msgspec.structs.replace(base, listen_port=port, pki_dir=home / "mgmt" / "pki"))
+    pki = home / "mgmt" / "pki"
+    save_config(home, msgspec.structs.replace(base, listen_port=port, pki_dir=pki, simulated_hosts=True))
     log = home / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -78,7 +78,8 @@ def check_access(context: Context, caller: Caller, registered: Registered) -> No
     spec = registered.spec
     if caller.needs_code and not spec.before_code:
         raise CodeNeeded(CODE_FIRST if caller.user.totp_enabled else SETUP_FIRST)
-    if caller.type not in spec.access or not context.roles.of(caller).allows(registered):
+    is_offered = context.config.simulated_hosts or not spec.simulated
+    if not is_offered or caller.type not in spec.access or not context.roles.of(caller).allows(registered):
         text = f"The given command '{registered.name}' either does not exist or is not available for users"
         raise UnknownCommand(text)
 

@@ -75,7 +75,8 @@ class Spec:
     name says list, get or query); a command that talks to a host sets it to False and opens its own
     `call.context.database.writing()` afterwards, so that no lock is held over the network. `wakes` has the
     reconcile loop look at once, for changes that only it carries out. `governs` is for commands that decide
-    who may do what (see `mgmt.api.rank`), `before_code` for those of a session that lacks its second factor.
+    who may do what (see `mgmt.api.rank`), `before_code` for those of a session that lacks its second factor,
+    `simulated` for those that are offered only where simulated hosts are allowed.
     """
 
     answer: Entity[Any, Any] | type[Response] = Success
@@ -88,6 +89,7 @@ class Spec:
     wakes: bool = False
     governs: bool = False
     before_code: bool = False
+    simulated: bool = False
 
     @property
     def entity(self) -> Entity[Any, Any] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from flask import Flask
 from sqlalchemy import event, select
 
@@ -135,7 +136,7 @@ def open_api(folder: Path, clock: Callable[[], datetime] = now, like: Path | Non
     `like` is a folder where such an API was opened and closed before: its database is copied, which is
     faster than making one.
     """
-    config = default_config(folder)
+    config = msgspec.structs.replace(default_config(folder), simulated_hosts=True)
     if like is not None:
         shutil.copytree(like / "mgmt", folder / "mgmt")
     config.key_file.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import msgspec
 
 from mgmt.bootstrap import PASSWORD_FILE, open_store
 from mgmt.config import default_config, save_config
+from mgmt.drivers.simulated_time import SimulatedTime
 from mgmt.drivers.simulator import Simulator
 from mgmt.ops.runtime import Runtime
 from mgmt.pki.authority import Authority
@@ -26,6 +27,7 @@ from mgmt.store.defaults import ADMIN
 MARK = "this-cloud-is-simulated"
 CLIENT_FILE = "cloudstack.ini"
 LOG_FILE = "server.log"
+SPEED = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
@@ -33,7 +35,12 @@ LOG_FILE = "server.log"
 @click.option("--hosts", default=1000, show_default=True)
 @click.option("--vms", default=10_000, show_default=True)
 @click.option("--port", default=8080, show_default=True, help="where the API listens, on loopback")
-def main(home: Path, hosts: int, vms: int, port: int) -> None:
+@click.option("--latency", default=0.0, help="simulated seconds that each call to a host takes")
+@click.option("--boot-seconds", default=0.0, help="simulated seconds until the agent of a system VM answers")
+@click.option("--speed", type=SPEED, default=1.0, help="simulated seconds in a real one")
+def main(
+    home: Path, hosts: int, vms: int, port: int, latency: float, boot_seconds: float, speed: float
+) -> None:
     """Make a simulated cloud in HOME and serve it until told to stop; what HOME had before is gone."""
     begun, home = time.monotonic(), home.absolute()
     plan = Plan(hosts=hosts, vms=vms, data_disks=vms // 2)
@@ -47,7 +54,14 @@ def main(home: Path, hosts: int, vms: int, port: int) -> None:
     def ready() -> None:
         click.echo(words(home, plan, port, keys, time.monotonic() - begun))
 
-    serve(home, fill_memory, ready)
+    def prepare(runtime: Runtime) -> None:
+        fill_memory(runtime)
+        simulator = runtime.drivers[DRIVER]
+        assert isinstance(simulator, Simulator)  # noqa: S101 (its name says so; this tells the type checker)
+        simulator.faults.latency, simulator.faults.time = latency, SimulatedTime(speed)
+        simulator.boot_seconds = boot_seconds
+
+    serve(home, prepare, ready)
 
 
 def prepare_home(home: Path, plan: Plan, port: int) -> Mapping[str, Keys]:
@@ -57,7 +71,7 @@ def prepare_home(home: Path, plan: Plan, port: int) -> Mapping[str, Keys]:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, mode=0o700)
     (home / MARK).touch()
-    config = msgspec.structs.replace(default_config(home), listen_port=port)
+    config = msgspec.structs.replace(default_config(home), listen_port=port, simulated_hosts=True)
     save_config(home, config)
     opened = open_store(home)
     runtime = Runtime(

@@ -33,7 +33,10 @@ class ListApis(PlainListCommand, kw_only=True, frozen=True):
     def items(self, call: Call) -> Sequence[Response]:
         """The caller's commands, all on one page unless paging was asked for."""
         rights = call.context.roles.of(call.caller)
-        mine = [item for item in REGISTRY.all() if rights.allows(item)]
+        simulated = call.context.config.simulated_hosts
+        mine = [
+            item for item in REGISTRY.all() if rights.allows(item) and (simulated or not item.spec.simulated)
+        ]
         if self.name is None:
             return [describe_command(item.name) for item in mine]
         found = [describe_command(item.name) for item in mine if item.name == self.name]

@@ -207,7 +207,10 @@ def find_driver(call: Call, cluster: Cluster) -> Driver:
     """The driver of a cluster's hypervisor. Raises `Unavailable` if this server has none."""
     driver = call.part(Runtime).drivers.get(cluster.hypervisor.lower())
     if driver is None:
-        raise Unavailable(f"This management server has no driver for {cluster.hypervisor}")
+        raise Unavailable(
+            f"This management server has no driver for {cluster.hypervisor}; one for simulated hosts needs"
+            " simulated_hosts in mgmt.json"
+        )
     return driver
 
 
