@@ -26,7 +26,11 @@ def _default(struct: type[Console] | type[Storage]) -> int:
 
 LISTENERS = (
     Listener(
-        "management server", "127.0.0.1, or as configured", "8080/tcp", "API and page", "API key or session"
+        "management server",
+        "127.0.0.1, or as configured",
+        "8080/tcp",
+        "API, page, metrics",
+        "API key or session; metrics: token",
     ),
     Listener(
         "host agent", "management bridge", f"{HOST_AGENT_PORT}/tcp", "documents", "mgmt: client certificate"

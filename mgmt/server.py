@@ -15,6 +15,7 @@ from gunicorn.app.base import BaseApplication
 
 from mgmt.api.app import create_app
 from mgmt.bootstrap import Opened, open_store
+from mgmt.metrics.page import TOKEN_FILE, create_metrics, load_token
 from mgmt.ops.runtime import Runtime
 from mgmt.runtime import start_runtime
 from mgmt.web import create_pages
@@ -48,6 +49,8 @@ def build(opened: Opened, prepare: Callable[[Runtime], None] | None = None) -> F
     app = create_app(start_runtime(opened, prepare))
     app.register_blueprint(create_pages())
     app.register_blueprint(create_reference())
+    token = load_token(opened.config.key_file.with_name(TOKEN_FILE))
+    app.register_blueprint(create_metrics(opened.database, token, opened.config.version))
     return app
 
 

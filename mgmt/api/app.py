@@ -3,9 +3,10 @@
 import importlib
 import json
 import pkgutil
+import time
 from collections.abc import Callable
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from mgmt.api import commands
@@ -18,6 +19,7 @@ from mgmt.api.registry import REGISTRY
 from mgmt.api.responses.login import login_response
 from mgmt.api.sessions import KEY_COOKIE, SESSION_COOKIE, OpenedSession, log_in, log_out, read_credentials
 from mgmt.api.wire import as_cloud_error, read_pairs, respond, respond_error, wants_json
+from mgmt.metrics.measured import CALL_SECONDS, CALLS, UNKNOWN
 from mgmt.model.errors import Unauthorized, UnknownCommand, WrongMethod
 
 MOST_BYTES = 2 * 1024 * 1024
@@ -47,7 +49,10 @@ def create_app(context: Context) -> Flask:
     @app.route("/client/api/", methods=["GET", "POST"])
     @app.route("/client/api/<command>", methods=["GET", "POST"])
     def api(command: str | None = None) -> Response:
-        return answer_call(context, command)
+        begun = time.perf_counter()
+        response = answer_call(context, command)
+        _measure(response, time.perf_counter() - begun)
+        return response
 
     @app.get("/client/openapi.json")
     def document() -> Response:
@@ -66,6 +71,7 @@ def answer_call(context: Context, command: str | None = None) -> Response:
         attempt = Attempt(request, pairs, {name.lower(): value for name, value in pairs.items()})
         name = attempt.flat.get("command", "")
         if REGISTRY.find(name) or name in DOORS:
+            g.command = name
             envelope = f"{name.lower()}response"
         if name in DOORS:
             return DOORS[name](context, attempt, as_json)
@@ -83,6 +89,12 @@ def answer_call(context: Context, command: str | None = None) -> Response:
         return respond(envelope, body, as_json=as_json, version=version)
     except Exception as error:  # the one place where every failure becomes an answer
         return respond_error(envelope, as_cloud_error(error), as_json=as_json, version=version)
+
+
+def _measure(response: Response, seconds: float) -> None:
+    name = g.get("command", UNKNOWN)
+    CALLS.labels(name, str(response.status_code)).inc()
+    CALL_SECONDS.labels(name).observe(seconds)
 
 
 def _login(context: Context, attempt: Attempt, as_json: bool) -> Response:

@@ -5,6 +5,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy.orm import Session
 
+from mgmt.metrics.measured import JOB_SECONDS, JOBS
 from mgmt.model.states import JobStatus
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import StepFailed
@@ -43,6 +44,7 @@ def finish(runtime: Runtime, job_id: str, failure: StepFailed | None, leftovers:
             return
         job.completed = runtime.now()
         job.status = JobStatus.failed if failure else JobStatus.succeeded
+        workflow, seconds = job.workflow, (job.completed - job.created).total_seconds()
         text = f"{job.command} is done"
         if failure is not None:
             text = "; ".join([str(failure), *leftovers])
@@ -52,6 +54,8 @@ def finish(runtime: Runtime, job_id: str, failure: StepFailed | None, leftovers:
                 vm.reason = text
         words = f"{job.command} failed at {text}" if failure else text
         _note(session, job, words, level="ERROR" if failure else "INFO")
+    JOBS.labels(workflow, "failed" if failure else "succeeded").inc()
+    JOB_SECONDS.labels(workflow).observe(seconds)
 
 
 def _note(session: Session, job: Job, text: str, **more: str) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from mgmt.metrics.measured import FAILED_ROUNDS, LAST_ROUND, ROUND_SECONDS
 from mgmt.ops.runtime import Runtime
 from mgmt.reconcile.act import act
 from mgmt.reconcile.alerts import update_alerts
@@ -96,7 +97,9 @@ class Reconciler:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self.tick()
+                with ROUND_SECONDS.time(), FAILED_ROUNDS.count_exceptions():
+                    self.tick()
+                LAST_ROUND.set_to_current_time()
             except Exception:
                 log.exception("a round of the reconcile loop failed; the next one tries again")
             self._runtime.wake.wait(self._period)
