@@ -1,6 +1,7 @@
 """Configuration of the management server: `<home>/mgmt/mgmt.json`, one typed document."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -14,6 +15,7 @@ class MgmtConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     `trusted_proxies` is the number of proxies in front whose X-Forwarded-* headers count. `strict_post`
     refuses every change by GET under a session, also from clients that are no browsers (see
     `mgmt.api.sessions`). `simulated_hosts` allows hosts that are made of nothing, and faults on them.
+    `log_level` DEBUG says more; secrets are in no log.
     """
 
     listen_address: str = "127.0.0.1"
@@ -26,6 +28,7 @@ class MgmtConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     trusted_proxies: int = 0
     strict_post: bool = False
     simulated_hosts: bool = False
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     version: str = "4.22.0.0"
 
 

@@ -15,6 +15,7 @@ from gunicorn.app.base import BaseApplication
 
 from mgmt.api.app import create_app
 from mgmt.bootstrap import Opened, open_store
+from mgmt.config import load_config
 from mgmt.metrics.page import TOKEN_FILE, create_metrics, load_token
 from mgmt.ops.runtime import Runtime
 from mgmt.runtime import start_runtime
@@ -83,7 +84,7 @@ def serve(
 )
 def main(home: Path) -> None:
     """Run the management server of the cloud in HOME."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.basicConfig(level=load_config(home).log_level, format=LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log each question to each agent
     serve(home.absolute())
 

@@ -54,14 +54,18 @@ class ManagementServer:
 
 
 @contextmanager
-def run_server(home: Path) -> Iterator[ManagementServer]:
-    """Start `python -m mgmt.server` on a free port, with its store in `home`; stop it in the end."""
+def run_server(home: Path, **settings: Any) -> Iterator[ManagementServer]:
+    """Start `python -m mgmt.server` on a free port, with its store in `home`; stop it in the end.
+
+    `settings` are those of `mgmt.json`.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     base = default_config(home)
     pki = home / "mgmt" / "pki"
-    save_config(home, msgspec.structs.replace(base, listen_port=port, pki_dir=pki, simulated_hosts=True))
+    settings = {"listen_port": port, "pki_dir": pki, "simulated_hosts": True, **settings}
+    save_config(home, msgspec.structs.replace(base, **settings))
     log = home / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

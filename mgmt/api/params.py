@@ -31,6 +31,8 @@ MULTILINE = Mark.multiline
 DEFAULT_LENGTH = 255
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 LINE_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CREDENTIALS = re.compile(r"//[^/@\s]*@")
+"""User and password in a URL: errors repeat the URL without them, they end up in logs of clients and proxies."""
 DATE_FORMATS = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 MAP_KEY = re.compile(r"^(?P<name>[^\[\]]+)\[(?P<index>[^\[\]]*)\](?:\.(?P<key>.+))?$")
 M = TypeVar("M")
@@ -200,7 +202,8 @@ def _check_text(parameter: Parameter, text: str) -> None:
 
 def wrong_value(name: str, value: object, expected: str) -> ParameterError:
     """The error for a parameter whose value is not what is expected."""
-    return ParameterError(f"Invalid value {value!s} for parameter {name}: expected {expected}")
+    shown = CREDENTIALS.sub("//(hidden)@", str(value))
+    return ParameterError(f"Invalid value {shown} for parameter {name}: expected {expected}")
 
 
 def unknown_entity(name: str, value: str) -> ParameterError:

@@ -46,7 +46,7 @@ class DurableJobs:
             "name": "pileus-mgmt",
             "system_database_url": records_url,
             "application_version": STEPS_VERSION,
-            "log_level": "WARNING",
+            "log_level": "DEBUG" if log.isEnabledFor(logging.DEBUG) else "WARNING",
             "enable_otlp": False,
         }
         DBOS(config=config)

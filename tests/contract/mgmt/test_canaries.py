@@ -1,0 +1,136 @@
+"""Secrets of a day are nowhere in clear: not in the database, files, logs, jobs, events or metrics."""
+
+import base64
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from mgmt.metrics.page import TOKEN_FILE
+from tests.contract.mgmt.secrets_day import Day
+from tests.mgmt_server import run_server
+
+pytestmark = pytest.mark.contract
+
+#: Files that are secrets themselves.
+SECRET_FILES = {"seal.key", "admin-password", TOKEN_FILE}
+#: User data is what its owner and the guest read again, so it is kept as it came.
+USER_DATA = {("vm", "user_data"), ("user_data", "data")}
+LISTS = (
+    "listAsyncJobs",
+    "listEvents",
+    "listAlerts",
+    "listAccounts",
+    "listUsers",
+    "listHosts",
+    "listVirtualMachines",
+    "listTemplates",
+)
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    home = tmp_path_factory.mktemp("canaries")
+    with run_server(home, log_level="DEBUG") as server, ExitStack() as stack:
+        yield Day(server, server.client(), stack).live()
+
+
+def forms(secret: str) -> set[str]:
+    """A secret as it may look where it leaked."""
+    encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
+    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], encoded}
+
+
+def leaks(day: Day, text: str, *, without: frozenset[str] = frozenset()) -> list[str]:
+    """The names of the secrets in a text."""
+    return [
+        name
+        for name, secret in day.known.items()
+        if name not in without and any(form in text for form in forms(secret))
+    ]
+
+
+def databases(day: Day) -> list[Path]:
+    return sorted((day.server.log.parent / "mgmt").glob("*.db"))
+
+
+def test_the_day_has_secrets_of_every_kind(day: Day) -> None:
+    assert all(len(secret) >= 8 for secret in day.known.values()), day.known.keys()
+    assert len(day.known) > 20
+    assert len(day.refused) > 10
+
+
+def test_no_table_has_one(day: Day) -> None:
+    found, tables = [], 0
+    for file in databases(day):
+        with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
+            names = [
+                row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            ]
+            for name in names:
+                tables += 1
+                cursor = connection.execute(f'SELECT * FROM "{name}"')  # noqa: S608 (its own table names)
+                columns = [item[0] for item in cursor.description]
+                for row in cursor:
+                    for column, value in zip(columns, row, strict=True):
+                        allowed = frozenset({"user data"} if (name, column) in USER_DATA else ())
+                        found += [(name, column, leak) for leak in leaks(day, str(value), without=allowed)]
+    assert not found
+    assert {file.name for file in databases(day)} == {"mgmt.db", "jobs.db"}, "the cloud's own, and DBOS's"
+    assert tables > 60
+
+
+def test_no_file_has_one(day: Day) -> None:
+    home, found, read = day.server.log.parent, [], []
+    for file in sorted(item for item in home.rglob("*") if item.is_file()):
+        if file.name in SECRET_FILES:
+            continue
+        read.append(file.name)
+        text = file.read_bytes().decode("latin-1")
+        allowed = frozenset({"user data"} if file.name.startswith("mgmt.db") else ())
+        found += [(file.name, leak) for leak in leaks(day, text, without=allowed)]
+    assert not found
+    assert {"server.log", "mgmt.db", "jobs.db", "mgmt.json"} <= set(read)
+
+
+def test_the_log_is_a_talkative_one(day: Day) -> None:
+    assert " DEBUG " in day.server.log.read_text()
+
+
+def test_no_refusal_repeats_one(day: Day) -> None:
+    """But for the name of somebody who cannot log in, which is CloudStack's own sentence to this caller."""
+    assert not leaks(day, "\n".join(day.refused), without=frozenset({"password typed as user name"}))
+
+
+@pytest.mark.parametrize("command", LISTS)
+def test_no_administrator_reads_one(day: Day, command: str) -> None:
+    more = {"templatefilter": "all"} if command == "listTemplates" else {}
+    answer = json.dumps(getattr(day.admin, command)(listall=True, pagesize=500, page=1, **more))
+    assert "count" in answer or command == "listAlerts"
+    assert not leaks(day, answer)
+
+
+def test_no_administrator_reads_one_in_the_result_of_a_job(day: Day) -> None:
+    jobs = day.admin.listAsyncJobs(listall=True, pagesize=500, page=1)["asyncjobs"]
+    of_bob = [job for job in jobs if job["account"] == "bob"]
+    assert len(of_bob) > 3
+    for job in of_bob:
+        answer = json.dumps(day.admin.queryAsyncJobResult(jobid=job["jobid"]))
+        assert not leaks(day, answer), job["cmd"]
+
+
+def test_the_metrics_have_none(day: Day) -> None:
+    token = (day.server.log.parent / "mgmt" / TOKEN_FILE).read_text().strip()
+    answer = httpx.get(
+        f"{day.server.address}/metrics", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+    )
+    assert answer.status_code == 200
+    assert re.search(r'pileus_vms\{[^}]*state="Running"[^}]*\} 1', answer.text)
+    assert not leaks(day, answer.text)
+    assert token not in day.server.log.read_text()
