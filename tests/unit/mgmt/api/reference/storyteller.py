@@ -72,9 +72,13 @@ class Storyteller:
             if step is not None:
                 self.play(step)
                 continue
-            for _ in range(ROUNDS):
-                self.loop.tick()
-                self.loop.wait_idle()
+            self.rounds()
+
+    def rounds(self) -> None:
+        """A turn of the reconcile loop, until what it started is done."""
+        for _ in range(ROUNDS):
+            self.loop.tick()
+            self.loop.wait_idle()
 
     def play(self, example: Example) -> None:
         """One call; its answer has what the example says."""
