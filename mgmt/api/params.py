@@ -32,7 +32,7 @@ DEFAULT_LENGTH = 255
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 LINE_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 CREDENTIALS = re.compile(r"//[^/@\s]*@")
-"""User and password in a URL: errors repeat the URL without them, they end up in logs of clients and proxies."""
+"""User and password in a URL: errors repeat it without them, because clients and proxies log errors."""
 DATE_FORMATS = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 MAP_KEY = re.compile(r"^(?P<name>[^\[\]]+)\[(?P<index>[^\[\]]*)\](?:\.(?P<key>.+))?$")
 M = TypeVar("M")
