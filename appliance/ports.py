@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from msgspec.structs import fields
+
 from appliance.hostagent.topology import VXLAN_PORT
 from systemvm.spec.appliances import Console, Storage
 from systemvm.spec.bootstrap import AGENT_PORT
@@ -19,8 +21,9 @@ class Listener:
     who: str
 
 
-def _default(struct: type[Console] | type[Storage]) -> int:
-    port: int = struct.__struct_defaults__[0]
+def _default(struct: type[Console] | type[Storage], name: str = "port") -> int:
+    found = next(field for field in fields(struct) if field.name == name)
+    port: int = found.default
     return port
 
 
@@ -71,6 +74,13 @@ LISTENERS = (
         f"{_default(Storage)}/tcp",
         "templates, snapshots, uploads",
         "hosts: signed ticket",
+    ),
+    Listener(
+        "storage VM",
+        "public NIC",
+        f"{_default(Storage, 'public_port')}/tcp",
+        "downloads, uploads",
+        "users: signed ticket",
     ),
 )
 

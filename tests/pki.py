@@ -2,12 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(IPv4Address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Pair:
 
 
 class Authority:
-    """A root that signs certificates for DNS names."""
+    """A root that signs certificates for DNS names and IPv4 addresses."""
 
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -65,9 +73,7 @@ class Authority:
             usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
         builder = (
             self._builder(subject, key, expired, age)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
-            )
+            .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         )
         certificate = builder.sign(self._key, hashes.SHA256())

@@ -57,6 +57,9 @@ def compile_storage(
         nftables=Nftables(),
         storage=Storage(
             address=_management_address(links),
+            public=next(
+                (link.address for link in links if link.purpose == Purpose.public and link.address), None
+            ),
             certificate=keys.certificate,
             key=keys.key,
             ticket_key=keys.ticket_key,

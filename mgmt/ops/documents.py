@@ -140,8 +140,10 @@ def compile_document(
         return compile_router(router_input(session, runtime.seal, vm, pending))
     links, resolvers = links_of(session, vm.id), zone_resolvers(session.get_one(Zone, vm.zone_id))
     authority = runtime.authority
+    public = next((link.address for link in links if link.purpose == "public" and link.address), "")
     if vm.kind == VmKind.storage:
-        own = authority.machine_service(vm.id, "storage", [vm.management_address or ""])
+        shown = [address for address in (vm.management_address, public) if address]
+        own = authority.machine_service(vm.id, "storage", shown)
         keys = StorageKeys(certificate=own.certificate, key=own.key, ticket_key=authority.ticket_public_key)
         return compile_storage(
             machine_input(vm),
@@ -151,11 +153,10 @@ def compile_document(
             _public_networks(session, vm.zone_id),
             resolvers,
         )
-    public = next((link.address for link in links if link.purpose == "public" and link.address), "")
-    shown, client = authority.machine_service(vm.id, "console", [public]), authority.console_client()
+    own, client = authority.machine_service(vm.id, "console", [public]), authority.console_client()
     console = ConsoleKeys(
-        certificate=shown.certificate,
-        key=shown.key,
+        certificate=own.certificate,
+        key=own.key,
         ticket_key=authority.ticket_public_key,
         client_certificate=client.certificate,
         client_key=client.key,

@@ -15,9 +15,14 @@ from cryptography.hazmat.primitives.serialization import (
 from systemvm.spec.codec import encode
 from systemvm.spec.ticket import Ticket, TicketPurpose
 
-#: How long a ticket lives, in seconds: a console is opened at once, a template is pulled for minutes, and a
-#: disk is copied before it is uploaded.
-LIFE = {TicketPurpose.console: 120, TicketPurpose.template: 3600, TicketPurpose.upload: 6 * 3600}
+#: How long a ticket lives, in seconds, unless something else is said: a console is opened at once, a template
+#: is pulled for minutes, and a disk is copied before it is uploaded.
+LIFE = {
+    TicketPurpose.console: 120,
+    TicketPurpose.template: 3600,
+    TicketPurpose.upload: 6 * 3600,
+    TicketPurpose.download: 4 * 3600,
+}
 
 
 def create_key() -> str:
@@ -33,13 +38,28 @@ def public_key(private_key: str) -> str:
 
 
 def sign(
-    private_key: str, purpose: TicketPurpose, subject: str, now: float, host: str = "", *, max_bytes: int = 0
+    private_key: str,
+    purpose: TicketPurpose,
+    subject: str,
+    now: float,
+    host: str = "",
+    *,
+    max_bytes: int = 0,
+    nonce: str = "",
+    life: int = 0,
 ) -> str:
-    """A fresh ticket for `subject`, as its token; `now` in Unix seconds. `max_bytes` bounds an upload."""
-    expires = int(now) + LIFE[purpose]
-    nonce = str(uuid4())
+    """A ticket for `subject`, as its token; `now` in Unix seconds. `max_bytes` bounds an upload.
+
+    It is a fresh one unless `nonce` is given; the same arguments then give the same ticket. `life` is in
+    seconds (0: as usual for the purpose).
+    """
     ticket = Ticket(
-        purpose=purpose, subject=subject, host=host, nonce=nonce, expires=expires, max_bytes=max_bytes
+        purpose=purpose,
+        subject=subject,
+        host=host,
+        nonce=nonce or str(uuid4()),
+        expires=int(now) + (life or LIFE[purpose]),
+        max_bytes=max_bytes,
     )
     payload = encode(ticket)
     return f"{_base64url(payload)}.{_base64url(_load(private_key).sign(payload))}"

@@ -87,12 +87,15 @@ class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The storage VM.
 
     Templates live on the VM's data disk (the virtio disk with serial `pileus-data`, formatted once).
-    Hosts pull `https://address:port/v1/templates/<id>?ticket=…` with a signed ticket. It takes
-    uploads at `/v1/uploads/<id>`. Downloads refuse private address ranges except those in `allowed_networks`.
+    Hosts pull `https://address:port/v1/templates/<id>?ticket=…` with a signed ticket, and send to
+    `/v1/uploads/<id>`. Users outside do at `https://public:public_port`, if there is a `public` address, what
+    `services/storage/public.py` says. Downloads refuse private ranges except those in `allowed_networks`.
     """
 
     address: Ipv4
     port: Port = 8444
+    public: Ipv4 | None = None
+    public_port: Port = 443
     certificate: str
     key: Secret
     ticket_key: str

@@ -1,4 +1,4 @@
-"""Signed tickets: short-lived permissions that mgmt gives to a browser or a host.
+"""Signed tickets: short-lived permissions that mgmt gives to a browser, a host or somebody outside.
 
 A ticket is `base64url(payload) "." base64url(signature)`; the payload is the JSON of `Ticket`, the
 signature is Ed25519 (RFC 8032) over its bytes. Verification needs mgmt's public key only, so neither
@@ -13,11 +13,12 @@ from systemvm.spec.types import Uuid
 
 
 class TicketPurpose(StrEnum):
-    """What a ticket is good for."""
+    """What a ticket is good for. A `template` is pulled by hosts, a `download` is for users outside."""
 
     console = "console"
     template = "template"
     upload = "upload"
+    download = "download"
 
 
 class Ticket(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

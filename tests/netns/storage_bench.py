@@ -26,6 +26,8 @@ from tests.web import WebServer
 
 # A public address, as downloads require; it exists only between these namespaces.
 WEB, PRIVATE_WEB, ADDRESS, PORT = "9.9.9.9", "10.66.0.9", "10.9.0.1", 8444
+#: Where the storage VM serves whoever is outside.
+PUBLIC = "9.9.9.2"
 # The first DNS server is down: its address is there, and nothing listens.
 RESOLVERS = ("9.9.9.54", "9.9.9.53")
 NAMES = {"images.example": (WEB,), "rebind.example": (PRIVATE_WEB,), "both.example": (WEB, PRIVATE_WEB)}
@@ -37,6 +39,7 @@ DATA = "/var/lib/pileus/storage"
 @dataclass
 class StorageBench:
     host: Machine
+    outside: Machine
     storage: Installed
     interfaces: Installed
     web: WebServer
@@ -111,6 +114,12 @@ class StorageBench:
             tls.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode() + body)
             eventually(lambda: self.files("uploads") == [f"{template}.part"], "it is being written", 10)
 
+    def public(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """What somebody outside gets."""
+        context = ssl.create_default_context(cadata=self.server_ca.pem)
+        with self.outside.entered(), httpx.Client(verify=context, base_url=f"https://{PUBLIC}") as client:
+            return client.request(method, path, **more)
+
     def ask(
         self, method: str, path: str, token: str, headers: dict[str, str], body: Any = None
     ) -> httpx.Response:
@@ -177,11 +186,17 @@ def give_disk(machine: Machine, device: str) -> None:
 def state_of(servers: Authority, signer: Signer) -> State:
     nics = (
         Nic(mac=MACS["eth1"], name="eth1", purpose=Purpose.management, addresses=(f"{ADDRESS}/24",)),
-        Nic(mac=MACS["eth2"], name="eth2", purpose=Purpose.public, addresses=("9.9.9.2/24", "10.66.0.2/24")),
+        Nic(
+            mac=MACS["eth2"], name="eth2", purpose=Purpose.public, addresses=(f"{PUBLIC}/24", "10.66.0.2/24")
+        ),
     )
-    server = servers.issue("storage.pileus.internal")
+    server = servers.issue("storage.pileus.internal", PUBLIC)
     storage = Storage(
-        address=ADDRESS, certificate=server.certificate, key=server.key, ticket_key=signer.public
+        address=ADDRESS,
+        public=PUBLIC,
+        certificate=server.certificate,
+        key=server.key,
+        ticket_key=signer.public,
     )
     return State(
         generation=1,

@@ -207,6 +207,15 @@ PUBLIC_TEMPLATES_ALLOWED = Item(
     description="whether ordinary users may make their templates and ISOs public",
     scopes=OWNER,
 )
+EXTRACT_URL_SECONDS = Item(
+    name="extract.url.expiration.interval",
+    default=4 * 3600,
+    category="Advanced",
+    group="Templates",
+    description="seconds that a URL to download a template, an ISO or a volume is good for",
+    low=60,
+    high=_YEAR_DAYS * _DAY,
+)
 _ALL: tuple[Item[Any], ...] = (
     EXPUNGE_DELAY,
     EXPUNGE_INTERVAL,
@@ -230,6 +239,7 @@ _ALL: tuple[Item[Any], ...] = (
     SESSION_MINUTES,
     USAGE_ENABLED,
     PUBLIC_TEMPLATES_ALLOWED,
+    EXTRACT_URL_SECONDS,
     *LIMIT_ITEMS,
     *PROJECT_ITEMS,
 )

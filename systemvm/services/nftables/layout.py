@@ -104,6 +104,8 @@ def _open_addresses(state: State) -> list[tuple[str, str, int]]:
         served.append((state.console.address, "tcp", state.console.port))
     if state.storage:
         served.append((state.storage.address, "tcp", state.storage.port))
+        if state.storage.public:
+            served.append((state.storage.public, "tcp", state.storage.public_port))
     return served
 
 

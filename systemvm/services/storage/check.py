@@ -32,9 +32,10 @@ def check(state: State) -> list[Problem]:
 
 def _check_server(storage: Storage, state: State) -> Iterator[Problem]:
     own = {cidr.partition("/")[0] for nic in state.interfaces.nics for cidr in nic.addresses}
-    if storage.address not in own:
-        message = f"{storage.address} is no address of this machine: add it to a NIC of interfaces"
-        yield Problem(path="storage.address", message=message)
+    for name, address in (("address", storage.address), ("public", storage.public)):
+        if address is not None and address not in own:
+            message = f"{address} is no address of this machine: add it to a NIC of interfaces"
+            yield Problem(path=f"storage.{name}", message=message)
     if mistake := pair_mistake(storage.certificate, storage.key):
         yield Problem(path="storage.certificate", message=mistake)
     if not is_public_key(storage.ticket_key):

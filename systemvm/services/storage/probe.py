@@ -10,15 +10,16 @@ from pathlib import Path
 from systemvm.engine.certificates import der_of, seconds_left
 from systemvm.engine.service import Doors
 from systemvm.services.storage.render import TRANSFER
-from systemvm.services.storage.settings import DATA, HEARTBEAT
-from systemvm.spec.appliances import Storage
+from systemvm.services.storage.settings import DATA, HEARTBEAT, HOSTS, PUBLIC, Face, faces_of
 from systemvm.spec.state import State
 from systemvm.spec.types import ProbeResult
 
 _TIMEOUT = 5.0
 #: Seconds after which a transfer process that shows no sign counts as dead; it beats every two.
 STALE = 15.0
-_NO_TEMPLATE = "00000000-0000-0000-0000-000000000000"
+_NO_IMAGE = "00000000-0000-0000-0000-000000000000"
+#: What each server must refuse: an image without a ticket, and with a bad one.
+_REFUSED = {HOSTS: f"/v1/templates/{_NO_IMAGE}", PUBLIC: f"/v1/downloads/none/{_NO_IMAGE}.raw"}
 
 
 class _Unhealthy(Exception):
@@ -33,8 +34,10 @@ def probe(state: State, doors: Doors) -> list[ProbeResult]:
     checks: dict[str, Callable[[], str]] = {
         "disk": lambda: _probe_disk(doors.state_dir / DATA),
         "transfer": lambda: _probe_transfer(doors),
-        "server": lambda: _probe_server(storage, doors),
     }
+    for face in faces_of(storage):
+        name = "server" if face.name == HOSTS else face.name
+        checks[name] = lambda face=face: _probe_server(face, storage.certificate, doors)  # type: ignore[misc]
     return [_run(name, check) for name, check in checks.items()]
 
 
@@ -75,29 +78,29 @@ def _probe_transfer(doors: Doors) -> str:
     return f"the transfer process showed a sign of life {max(age, 0):.0f} s ago"
 
 
-def _probe_server(storage: Storage, doors: Doors) -> str:
-    """The right certificate, health, and no template without a ticket."""
+def _probe_server(face: Face, certificate: str, doors: Doors) -> str:
+    """The right certificate, health, and no image without a ticket."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Not verified against an authority: the certificate must be the document's own, byte for byte.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    connection = http.client.HTTPSConnection(storage.address, storage.port, timeout=_TIMEOUT, context=context)
+    connection = http.client.HTTPSConnection(face.address, face.port, timeout=_TIMEOUT, context=context)
     try:
         connection.connect()
-        if connection.sock.getpeercert(binary_form=True) != der_of(storage.certificate):
+        if connection.sock.getpeercert(binary_form=True) != der_of(certificate):
             raise _Unhealthy("the server shows another certificate than the document's")
-        for path, wanted in (("/v1/health", 200), (f"/v1/templates/{_NO_TEMPLATE}", 400)):
+        for path, wanted in (("/v1/health", 200), (_REFUSED[face.name], 400)):
             connection.request("GET", path)
             answer = connection.getresponse()
             answer.read()
             if answer.status != wanted:
                 raise _Unhealthy(f"GET {path} is answered with {answer.status}, expected {wanted}")
     except ConnectionRefusedError:
-        said = "; ".join(doors.daemons.logs("storage-server", 5)) or "nothing"
+        said = "; ".join(doors.daemons.logs(face.daemon, 5)) or "nothing"
         raise _Unhealthy(f"the server does not listen; it said: {said}") from None
     finally:
         connection.close()
-    days = seconds_left(storage.certificate, doors.now()) / 86400
+    days = seconds_left(certificate, doors.now()) / 86400
     if days < 0:
         raise _Unhealthy(f"the certificate expired {-days:.0f} days ago")
     return f"the server answers; its certificate is good for {days:.0f} days"

@@ -1,4 +1,4 @@
-"""The files of the storage processes, and the processes: one downloads, one serves."""
+"""The files of the storage processes, and the processes: one downloads, one serves hosts, one the public."""
 
 import sys
 
@@ -13,10 +13,11 @@ from systemvm.services.storage.settings import (
     TICKET_KEY,
     TRANSFERS,
     USER,
+    Face,
     Transfers,
+    faces_of,
 )
 from systemvm.spec import codec
-from systemvm.spec.appliances import Storage
 from systemvm.spec.state import State
 
 FOLDER = "/etc/pileus/storage"
@@ -47,17 +48,20 @@ def render(state: State) -> Rendering:
                 for name, text in secrets.items()
             ),
         ),
-        daemons=(TRANSFER, server_of(storage)),
+        daemons=(TRANSFER, *(server_of(face) for face in faces_of(storage))),
     )
 
 
-def server_of(storage: Storage) -> Daemon:
-    """The HTTPS server; it reads key, certificate and ticket key anew when it needs them."""
+def server_of(face: Face) -> Daemon:
+    """An HTTPS server; it reads key, certificate and ticket key anew when it needs them.
+
+    Hosts and the public have one each, so that no crowd outside keeps hosts from their templates.
+    """
     return Daemon(
-        name="storage-server",
+        name=face.daemon,
         argv=(
-            *(sys.executable, "-m", "systemvm.services.storage.server"),
-            *(f"--listen={storage.address}:{storage.port}", f"--folder={FOLDER}"),
+            *(sys.executable, "-m", "systemvm.services.storage.server", f"--face={face.name}"),
+            *(f"--listen={face.address}:{face.port}", f"--folder={FOLDER}"),
             *(f"--data={_DATA}", f"--user={USER}", f"--group={GROUP}"),
         ),
     )

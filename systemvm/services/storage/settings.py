@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from systemvm.spec.appliances import TemplateSource
+from systemvm.spec.appliances import Storage, TemplateSource
 from systemvm.spec.types import Cidr
 
 #: Names of the rendered files in their folder.
@@ -16,6 +16,26 @@ USER, GROUP = "nobody", "nogroup"
 DATA = "storage"
 #: Below the run directory: touched by the transfer process every few seconds.
 HEARTBEAT = "storage/heartbeat"
+#: Names of the servers: one for hosts, one for whoever is outside.
+HOSTS, PUBLIC = "hosts", "public"
+
+
+@dataclass(frozen=True)
+class Face:
+    """Where one of the servers listens, and the name of its process."""
+
+    name: str
+    address: str
+    port: int
+    daemon: str
+
+
+def faces_of(storage: Storage) -> tuple[Face, ...]:
+    """The servers of a document."""
+    hosts = Face(HOSTS, storage.address, storage.port, "storage-server")
+    if storage.public is None:
+        return (hosts,)
+    return (hosts, Face(PUBLIC, storage.public, storage.public_port, "storage-public"))
 
 
 class Transfers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -125,17 +125,19 @@ class Uploads:
         self._lock = threading.Lock()
         self._busy: set[str] = set()
 
-    def receive(self, name: str, body: Body, *, length: int, limit: int, digest: str = "") -> Received:
-        """Take `length` bytes, at most `limit`, in as `name`. `digest` is a Content-Digest, or nothing.
+    def receive(self, name: str, body: Body, *, length: int | None, limit: int, digest: str = "") -> Received:
+        """Take `length` bytes (None: all until the end), at most `limit`, in as `name`.
+
+        `digest` is a Content-Digest, or nothing.
 
         Raises UploadRefused; nothing of it is left then.
         """
         expected = _expected(digest)
-        if length > limit:
+        if length is not None and length > limit:
             raise UploadTooLarge(f"it has {length} bytes; the ticket allows {limit}")
         with self._alone(name):
             try:
-                sha256 = self._write(name, body, length)
+                size, sha256 = self._write(name, body, length, limit)
                 if expected and sha256 != expected:
                     raise UploadWrong(f"its SHA-256 is {sha256}, announced was {expected}: send it again")
                 self._complete(name)
@@ -143,7 +145,7 @@ class Uploads:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{name}{PART}", dir_fd=self._folder)
                 raise
-        return Received(id=name, size=length, sha256=sha256)
+        return Received(id=name, size=size, sha256=sha256)
 
     def _complete(self, name: str) -> None:
         try:
@@ -165,11 +167,11 @@ class Uploads:
             with self._lock:
                 self._busy.discard(name)
 
-    def _write(self, name: str, body: Body, length: int) -> str:
-        """The SHA-256 of what was written."""
+    def _write(self, name: str, body: Body, length: int | None, limit: int) -> tuple[int, str]:
+        """How much was written, and its SHA-256."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(f"{name}{PART}", flags, 0o600, dir_fd=self._folder)
-        digest, left = hashlib.sha256(), length
+        digest, left = hashlib.sha256(), limit + 1 if length is None else length
         try:
             with os.fdopen(handle, "wb") as file:
                 while left and (chunk := body.read(min(left, _CHUNK))):
@@ -179,10 +181,14 @@ class Uploads:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise NoRoom(f"the storage VM's data disk has no room for {length} bytes") from None
-        if left:
+            raise NoRoom("the storage VM's data disk has no room for it") from None
+        if length is None:
+            length = limit + 1 - left
+            if length > limit:
+                raise UploadTooLarge(f"it has more than the {limit} bytes that the ticket allows")
+        elif left:
             raise UploadCut(f"it ended {left} bytes early, of {length}: send it again")
-        return digest.hexdigest()
+        return length, digest.hexdigest()
 
 
 def _expected(digest: str) -> str:

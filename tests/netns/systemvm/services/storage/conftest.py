@@ -76,7 +76,7 @@ def bench(images: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) ->
         eventually(lambda: not installed.unhealthy(state), "storage serves", 20)
         queries = folder / "queries"
         yield StorageBench(
-            host, installed, interfaces, server, queries, images, signer, servers, state, device
+            host, web, installed, interfaces, server, queries, images, signer, servers, state, device
         )
         installed.put(msgspec.structs.replace(state, storage=None))
         storage.run("umount", DATA)

@@ -18,7 +18,7 @@ from systemvm.services.storage import SERVICE, data_disk
 from systemvm.services.storage.intake import ChecksumWrong, Intake
 from systemvm.services.storage.library import Library
 from systemvm.services.storage.reads import read_capacity, read_templates
-from systemvm.services.storage.settings import Layout, Transfers
+from systemvm.services.storage.settings import Face, Layout, Transfers
 from systemvm.spec import codec
 from systemvm.spec.appliances import ImageFormat, Storage, TemplateSource, TemplateState, TemplateStatus
 from systemvm.spec.network import Interfaces, Nic
@@ -247,7 +247,7 @@ class TestIntake:
 
 class TestProbe:
     def test_everything_missing_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def nobody(storage: Storage, doors: object) -> str:
+        def nobody(face: Face, certificate: str, doors: object) -> str:
             raise ConnectionRefusedError("nobody listens")
 
         monkeypatch.setattr(probing, "_probe_server", nobody)

@@ -1,0 +1,80 @@
+"""Extractions: URLs at which users outside download their templates and ISOs."""
+
+from typing import Annotated
+
+from mgmt.api.access import EVERYONE, Ref
+from mgmt.api.call import Call
+from mgmt.api.images import image
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import AsyncCommand, Response, Spec
+from mgmt.api.responses.extracts import ISO_EXTRACT, MODE, TEMPLATE_EXTRACT, with_url
+from mgmt.model.errors import ParameterError, PermissionDenied
+from mgmt.model.states import AccountType, ImageKind, TemplateState
+from mgmt.ops.downloads import storage_address
+from mgmt.store.tables import Job, Template, Zone
+
+MODE_WORDS = f"{MODE}: the answer has a URL to download from"
+URL_WORDS = "not taken: the cloud sends nothing to other places"
+
+
+class _ExtractImage(AsyncCommand, kw_only=True, frozen=True):
+    """What both commands do."""
+
+    id: Annotated[str, Ref(Template)]
+    mode: Annotated[str, MODE_WORDS]
+    zoneid: Annotated[str | None, Ref(Zone, use=True), "the zone it is downloaded from"] = None
+    url: Annotated[str | None, URL_WORDS] = None
+
+    def check(self, call: Call, kind: ImageKind) -> Job:
+        """Refuse what is not to leave the cloud, or is not there."""
+        check_mode(self.mode, self.url)
+        row = image(call, kind, self.id)
+        if self.zoneid not in (None, row.zone_id):
+            raise ParameterError(f"{row.name} is not in zone {call.row(Zone, self.zoneid or '').name}")
+        check_extractable(call, row.name, is_extractable=row.is_extractable)
+        if row.state != TemplateState.ready:
+            raise ParameterError(f"{row.name} is {row.state}: wait until it is Ready")
+        storage_address(call.session, row.zone_id)
+        return call.finish(kind="Template" if kind is ImageKind.template else "Iso", about=row)
+
+    @classmethod
+    def result(cls, call: Call, job: Job, answer: Response) -> Response:
+        """With the URL, while there is something at it."""
+        row = call.session.get(Template, job.instance_id)
+        if row is None or row.removed is not None:
+            return answer
+        return with_url(call, job, answer, image_id=row.id, suffix=row.format)
+
+
+class ExtractTemplate(_ExtractImage, kw_only=True, frozen=True):
+    """Makes a URL at which a template can be downloaded, for some hours."""
+
+    spec = Spec(answer=TEMPLATE_EXTRACT, access=EVERYONE, event="TEMPLATE.EXTRACT")
+
+    def run(self, call: Call) -> Job:
+        """Nothing is left to do: the storage VM serves whoever has the URL."""
+        return self.check(call, ImageKind.template)
+
+
+class ExtractIso(_ExtractImage, kw_only=True, frozen=True):
+    """Makes a URL at which an ISO can be downloaded, for some hours."""
+
+    spec = Spec(answer=ISO_EXTRACT, access=EVERYONE, event="ISO.EXTRACT")
+
+    def run(self, call: Call) -> Job:
+        """Nothing is left to do: the storage VM serves whoever has the URL."""
+        return self.check(call, ImageKind.iso)
+
+
+def check_mode(mode: str, url: str | None) -> None:
+    """Raise ParameterError unless it is to be downloaded."""
+    if mode.upper() != MODE:
+        raise wrong_value("mode", mode, MODE)
+    if url:
+        raise wrong_value("url", url, "nothing: the answer says where to download from")
+
+
+def check_extractable(call: Call, name: str, *, is_extractable: bool) -> None:
+    """Raise PermissionDenied for users where it must not leave the cloud; administrators may."""
+    if not is_extractable and call.caller.type is AccountType.user:
+        raise PermissionDenied(f"{name} may not be downloaded: it is not extractable")
