@@ -1,7 +1,6 @@
 """The cloud under test: how it is brought up, how its API is called, how its guests are reached."""
 
 import os
-import re
 import shlex
 import subprocess
 import tempfile
@@ -181,13 +180,6 @@ def http_status(machine: Machine, url: str, seconds: int = 5) -> str:
         check=False,
         timeout=30,
     ).stdout
-
-
-def readme_commands() -> list[str]:
-    """Commands in README's shell blocks, comments stripped."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
 
 
 def _tail(file: Path, size: int = 3000) -> str:

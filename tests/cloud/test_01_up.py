@@ -1,10 +1,12 @@
 """`make up` on a fresh machine, and again: what an operator sees."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.cloud.cloud import HOME, ROOT, Cloud, readme_commands
+from tests.cloud.cloud import HOME, ROOT, Cloud
+from tests.commands_of import commands_of
 from tests.netns.topology import eventually
 
 pytestmark = pytest.mark.cloud
@@ -58,13 +60,22 @@ def test_up_again_finds_what_is_there(cloud: Cloud) -> None:
 
 def test_readme_commands_run(cloud: Cloud) -> None:
     """`make test` is this very run, and `make down`, `make clean` are the last test's; the rest runs here."""
-    commands = [line for line in readme_commands() if line not in ("make test", "make up")]
+    commands = [line for line in commands_of("README.md") if line not in ("make test", "make up")]
     assert any(line.startswith("cs ") for line in commands)
     script = "set -e\n" + "\n".join(commands)
     done = cloud.machine.run(
         "env", "PILEUS_DAEMONS=processes", "bash", "-c", f"cd {ROOT} && {script}", timeout=180
     )
     assert "hello" in done.stdout
+
+
+def test_getting_started_leads_to_a_guest_that_answers(cloud: Cloud, tmp_path: Path) -> None:
+    make, enter, *commands = commands_of("docs/getting-started.md")
+    assert (make, enter.split()[0]) == ("make up", "export")
+    script = "\n".join(("set -e", f"cd {ROOT}", enter, f"cd {tmp_path}", *commands))
+    done = cloud.machine.run("env", "PILEUS_DAEMONS=processes", "bash", "-c", script, timeout=400)
+    assert "\ndesk\n" in done.stdout, "the guest said its name"
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_of_the_cloud_leaves_the_machine(cloud: Cloud) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 from cs import CloudStack
@@ -9,13 +10,14 @@ from rich.console import Console
 
 from appliance.cli.api.client import CallFailed, call, connect, follow, parse_parameters
 from appliance.cli.api.shell import known_commands, run_shell
-from appliance.cli.api.show import print_answer
+from appliance.cli.api.show import print_answer, values_of
 from appliance.launcher.client import credentials_file
 from appliance.paths import Paths
 
 OUTPUT = click.option(
     "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
 )
+FIELD = click.option("--field", "-f", metavar="NAME", help="Print only this field, a line for each object.")
 WAIT = click.option("--wait/--no-wait", default=True, help="Wait for the job of an asynchronous command.")
 HISTORY = Path.home() / ".local/state/pileus/history"
 
@@ -24,6 +26,7 @@ HISTORY = Path.home() / ".local/state/pileus/history"
 @click.argument("command", required=False)
 @click.argument("parameters", metavar="[KEY=VALUE]…", nargs=-1)
 @OUTPUT
+@FIELD
 @WAIT
 @click.option("--help", "wants_help", is_flag=True, help="Show this, or all about COMMAND.")
 @click.pass_context
@@ -32,6 +35,7 @@ def api_command(
     command: str | None,
     parameters: tuple[str, ...],
     output: str,
+    field: str | None,
     wait: bool,
     wants_help: bool,
 ) -> None:
@@ -44,7 +48,11 @@ def api_command(
         return
     try:
         cloud = connect(credentials_file(Paths.from_environment()))
-        perform(cloud, command, parse_parameters(parameters), output, wait)
+        answer = perform(cloud, command, parse_parameters(parameters), wait)
+        if field is None:
+            print_answer(answer, output, Console())
+        else:
+            click.echo("\n".join(values_of(answer, field)))
     except CallFailed as failure:
         raise click.ClickException(str(failure)) from None
 
@@ -80,18 +88,19 @@ def shell_command(output: str, wait: bool) -> None:
 
     def run(words: list[str]) -> None:
         try:
-            perform(cloud, words[0], parse_parameters(words[1:]), output, wait)
+            answer = perform(cloud, words[0], parse_parameters(words[1:]), wait)
+            print_answer(answer, output, Console())
         except CallFailed as failure:
             say(f"Error: {failure}")
 
     run_shell(known, HISTORY, run, say)
 
 
-def perform(cloud: CloudStack, command: str, parameters: dict[str, str], output: str, wait: bool) -> None:
-    """One call, its job and the printed answer. Raises CallFailed."""
+def perform(cloud: CloudStack, command: str, parameters: dict[str, str], wait: bool) -> dict[str, Any]:
+    """One call and its job; the answer. Raises CallFailed."""
     answer = call(cloud, command, parameters)
     if wait and "jobid" in answer:
         progress = Console(stderr=True)
         with progress.status(f"{command}: started") as line:
             answer = follow(cloud, answer["jobid"], lambda step: line.update(f"{command}: {step}"))
-    print_answer(answer, output, Console())
+    return answer

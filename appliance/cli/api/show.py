@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from appliance.cli.api.client import CallFailed
+
 FIRST = ("id", "name", "displayname", "username", "state", "status", "ipaddress", "zonename", "account")
 MOST_COLUMNS = 7
 
@@ -34,6 +36,25 @@ def unpack(answer: dict[str, Any]) -> tuple[int, list[dict[str, Any]] | None]:
     if not all(isinstance(row, dict) for row in rows):
         return 0, None
     return int(answer.get("count", len(rows))), rows
+
+
+def values_of(answer: dict[str, Any], field: str) -> list[str]:
+    """A field of each object of an answer, `nic.0.ipaddress` of what is inside. Raises CallFailed."""
+    _, rows = unpack(answer)
+    found = [_follow(row, field) for row in (rows if rows is not None else [answer])]
+    if not found or None in found:
+        there = ", ".join(rows[0]) if rows else "nothing"
+        raise CallFailed(f"the answer has no {field}: it has {there}")
+    return [plain(value) for value in found]
+
+
+def _follow(value: Any, path: str) -> Any:
+    for key in path.split("."):
+        if isinstance(value, list):
+            value = value[int(key)] if key.isdigit() and int(key) < len(value) else None
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def one(row: dict[str, Any]) -> Table:

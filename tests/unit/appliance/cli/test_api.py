@@ -12,7 +12,7 @@ from rich.console import Console
 
 from appliance.cli.api.client import CallFailed, call, connect, parse_parameters
 from appliance.cli.api.shell import ApiCompleter, Known, explain
-from appliance.cli.api.show import print_answer
+from appliance.cli.api.show import print_answer, values_of
 
 pytestmark = pytest.mark.unit
 
@@ -67,6 +67,17 @@ def test_many_are_a_table_and_one_is_a_list_of_fields() -> None:
     assert "Running" in text
     assert "2 of 5" in text
     assert "nic" in shown({"virtualmachine": rows[0]})
+
+
+def test_one_field_for_scripts() -> None:
+    rows = [{"id": "1", "nic": [{"ipaddress": "10.1.1.2"}]}, {"id": "2", "nic": [{"ipaddress": "10.1.1.3"}]}]
+    answer = {"count": 2, "virtualmachine": rows}
+    assert values_of(answer, "id") == ["1", "2"]
+    assert values_of(answer, "nic.0.ipaddress") == ["10.1.1.2", "10.1.1.3"]
+    assert values_of({"success": True}, "success") == ["true"]
+    for empty, field in ((answer, "name"), (answer, "nic.1"), ({}, "id")):
+        with pytest.raises(CallFailed, match=f"has no {field}"):
+            values_of(empty, field)
 
 
 def test_empty_and_plain_answers() -> None:
