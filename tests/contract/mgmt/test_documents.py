@@ -14,6 +14,9 @@ from tests.mgmt_server import build_zone, eventually, ready_template, run_server
 
 pytestmark = pytest.mark.contract
 
+DOCUMENTS = [
+    f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")) if "```sh" in file.read_text()
+]
 #: Of a real machine and its guests; the cloud ring types these too.
 REAL = ("make ", "export ", "pileus status", "until ssh ")
 
@@ -51,7 +54,7 @@ def type_all(cloud: CloudStack, commands: list[str], folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("document", ["docs/getting-started.md", "docs/concepts.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_run_as_they_are_written(cloud: CloudStack, document: str, tmp_path: Path) -> None:
     commands = commands_of(document)
     said = type_all(cloud, [line for line in commands if not line.startswith(REAL)], tmp_path)
