@@ -1,4 +1,4 @@
-"""One template from its source to its place: download, upload or copy; checksum, header, qemu-img, rename."""
+"""One template from its source to its place: download, upload or copy; unpacked, judged, renamed."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ from systemvm.engine.fetch import Cancelled, Fetcher
 from systemvm.engine.image_header import ImageHeader, ImageRefused, inspect_image
 from systemvm.engine.service import Runner
 from systemvm.services.storage.settings import Layout
+from systemvm.services.storage.unpack import compression_of, unpack
 from systemvm.spec.appliances import TemplateSource, TemplateState, TemplateStatus
 
 #: qemu-img may use so much memory (bytes) and processor time (seconds) on an image from outside.
@@ -48,8 +49,10 @@ class Intake:
                 self._copy(source.copy_of, partial)
             elif not partial.exists():
                 _accept(self.layout.uploads / source.id, partial)
-            status = self._judge(source, partial, cancelled)
-            _settle(partial, self.layout.templates / source.id)
+            found = self._unpacked(source, partial, cancelled)
+            status = self._judge(source, found, cancelled, is_unpacked=found != partial)
+            _settle(found, self.layout.templates / source.id)
+            self.discard(source.id)
         except Cancelled:
             raise
         except BaseException:
@@ -85,10 +88,24 @@ class Intake:
         except FileNotFoundError:
             raise ImageRefused(f"{original}, which it is a copy of, is not here") from None
 
-    def _judge(self, source: TemplateSource, partial: Path, cancelled: Callable[[], bool]) -> TemplateStatus:
+    def _unpacked(self, source: TemplateSource, partial: Path, cancelled: Callable[[], bool]) -> Path:
+        """The file itself, or what is compressed in it; its checksum is then that of the compressed file."""
+        how = compression_of(partial)
+        if how is None:
+            return partial
+        self.report(_step(source, TemplateState.checking, percent=100, size=partial.stat().st_size))
+        check_sum(partial, source.checksum, cancelled)
+        # Beside it: whoever goes on after a crash must find it as it came.
+        target = partial.with_name(f"{partial.name}.unpacked")
+        unpack(partial, how, target, max_bytes=source.max_bytes, run=self.run, cancelled=cancelled)
+        return target
+
+    def _judge(
+        self, source: TemplateSource, partial: Path, cancelled: Callable[[], bool], *, is_unpacked: bool
+    ) -> TemplateStatus:
         size = partial.stat().st_size
         self.report(_step(source, TemplateState.checking, percent=100, size=size))
-        sha256 = check_sum(partial, source.checksum, cancelled)
+        sha256 = check_sum(partial, "" if is_unpacked else source.checksum, cancelled)
         header = inspect_image(partial, source.format.value, source.max_bytes)
         self._ask_qemu(partial, header)
         return TemplateStatus(
