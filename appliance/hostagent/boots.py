@@ -1,4 +1,4 @@
-"""In which boot of this host each VM was last started: what a reboot ended did not power off by itself."""
+"""In which boot of this host each VM was last started, and whether that ended: then it did not power off."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +7,8 @@ from systemvm.engine.files import write_atomic
 
 #: Another one after each boot of the kernel (random(4)).
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+#: In place of a boot: the cloud on this host was taken down.
+_DOWN = b"down\n"
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,19 @@ class Boots:
         """The VM starts in this boot. Raises OSError."""
         write_atomic(self._file(uuid), self._now, mode=0o600)
 
-    def is_over(self, uuid: str) -> bool:
-        """Whether the boot in which the VM was last started is over; False if nobody knows."""
+    def take_down(self, uuid: str) -> None:
+        """The VM runs and is about to be stopped with all the others. Raises OSError."""
+        write_atomic(self._file(uuid), _DOWN, mode=0o600)
+
+    def end_of(self, uuid: str) -> str:
+        """What ended the boot in which the VM was last started; empty if that goes on, or nobody knows."""
         try:
-            return self._file(uuid).read_bytes() != self._now
+            noted = self._file(uuid).read_bytes()
         except FileNotFoundError:
-            return False
+            return ""
+        if noted == _DOWN:
+            return "the cloud on its host was taken down"
+        return "" if noted == self._now else "its host rebooted"
 
     @property
     def _now(self) -> bytes:

@@ -114,12 +114,10 @@ class Domains:
 
     def _status(self, uuid: str, name: str, state: str, reason: str) -> DomainStatus:
         status = DomainStatus(id=uuid, name=name, state=state, reason=reason, reboots=self._reboots(uuid))
-        if state == "running" or not self._boots.is_over(uuid):
+        if state == "running" or not (end := self._boots.end_of(uuid)):
             return status
-        # Whatever libvirt makes of it: its QEMU ended with the kernel that it ran on.
-        return msgspec.structs.replace(
-            status, state="stopped", reason="its host rebooted", host_rebooted=True
-        )
+        # Whatever libvirt makes of it: nobody powered it off.
+        return msgspec.structs.replace(status, state="stopped", reason=end, host_rebooted=True)
 
     def delete(self, uuid: str, *, wait: float) -> None:
         """Stop the VM and remove all that is its own; gone already is fine. Raises Conflict, StepFailed."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import libvirt
 
+from appliance.hostagent.boots import Boots
 from appliance.hostagent.domain_xml import NAME_PREFIX
 from appliance.hostagent.networks import remove_all
 from appliance.launcher import node
@@ -108,7 +109,10 @@ def _stop_vms(paths: Paths, say: Progress) -> str:
     ]
     # System VMs hold nothing that their journals do not, and have nobody who hears a power button.
     guests = [domain for domain in running if not _is_system_vm(domain)]
+    boots = Boots(paths.domains)
     for domain in running:
+        # Before: who asks afterwards why it is off starts it again with the next `pileus up`.
+        boots.take_down(domain.UUIDString())
         with contextlib.suppress(libvirt.libvirtError):
             domain.shutdown() if domain in guests else domain.destroy()
     until = time.monotonic() + GRACE

@@ -25,7 +25,7 @@ ATTACH_ISO: Final = "attach_iso"  # vm_id, iso_id
 DETACH_ISO: Final = "detach_iso"  # vm_id
 
 APPLY_RULE: Final = "apply_rule"  # rule ("firewall", "egress", "port_forwarding", "balancer"), rule_id
-REVOKE_RULE: Final = "revoke_rule"  # rule, rule_id
+REVOKE_RULE: Final = "revoke_rule"  # rule, rule_id, opened
 ASSIGN_MEMBERS: Final = "assign_members"  # rule_id, member_ids (rows that the caller inserted)
 REMOVE_MEMBERS: Final = "remove_members"  # rule_id, vm_ids
 

@@ -39,7 +39,7 @@ def apply_rule(runtime: Runtime, saga: Saga, *, rule: str, rule_id: str, opened:
 
     `opened` is the firewall rule that was made for it alone, if any: they come together or not at all.
     """
-    rows = [(rule, rule_id), *([("firewall", opened)] if opened else [])]
+    rows = _with_opened(rule, rule_id, opened)
     saga.on_failure("add the rule", lambda: _remove_all(runtime, rows))
     network_id, generation = saga.step("number the change", lambda: _touch_rule(runtime, rule, rule_id))
     saga.step(
@@ -49,12 +49,16 @@ def apply_rule(runtime: Runtime, saga: Saga, *, rule: str, rule_id: str, opened:
     saga.step("mark the rule as active", lambda: _activate(runtime, rows))
 
 
-def revoke_rule(runtime: Runtime, saga: Saga, *, rule: str, rule_id: str) -> None:
-    """Make the router forget a rule whose row is in state Revoke; if it refuses, the rule is back."""
-    saga.on_failure("revoke the rule", lambda: _bring_back(runtime, rule, rule_id))
+def revoke_rule(runtime: Runtime, saga: Saga, *, rule: str, rule_id: str, opened: str = "") -> None:
+    """Make the router forget a rule whose row is in state Revoke; if it refuses, the rule is back.
+
+    `opened` as in `apply_rule`: they go together or not at all.
+    """
+    rows = _with_opened(rule, rule_id, opened)
+    saga.on_failure("revoke the rule", lambda: _bring_back(runtime, rows))
     network_id, generation = saga.step("number the change", lambda: _touch_rule(runtime, rule, rule_id))
     saga.step("configure the router", lambda: push_router(runtime, network_id, generation))
-    saga.step("remove the rule", lambda: _remove(runtime, rule, rule_id, touch=False))
+    saga.step("remove the rule", lambda: _remove_all(runtime, rows, touch=False))
 
 
 def assign_members(runtime: Runtime, saga: Saga, *, rule_id: str, member_ids: Sequence[str]) -> None:
@@ -138,12 +142,16 @@ def _activate(runtime: Runtime, rows: Sequence[tuple[str, str]]) -> None:
                 row.state = RuleState.active
 
 
-def _remove_all(runtime: Runtime, rows: Sequence[tuple[str, str]]) -> None:
+def _with_opened(rule: str, rule_id: str, opened: str) -> list[tuple[str, str]]:
+    return [(rule, rule_id), *([("firewall", opened)] if opened else [])]
+
+
+def _remove_all(runtime: Runtime, rows: Sequence[tuple[str, str]], *, touch: bool = True) -> None:
     for rule, rule_id in rows:
-        _remove(runtime, rule, rule_id)
+        _remove(runtime, rule, rule_id, touch=touch)
 
 
-def _remove(runtime: Runtime, rule: str, rule_id: str, *, touch: bool = True) -> None:
+def _remove(runtime: Runtime, rule: str, rule_id: str, *, touch: bool) -> None:
     with runtime.database.writing() as session:
         row = _get(session, rule, rule_id)
         row.removed, row.state = now(), RuleState.revoke
@@ -155,11 +163,12 @@ def _remove(runtime: Runtime, rule: str, rule_id: str, *, touch: bool = True) ->
             touch_router(session, row.network_id)
 
 
-def _bring_back(runtime: Runtime, rule: str, rule_id: str) -> None:
+def _bring_back(runtime: Runtime, rows: Sequence[tuple[str, str]]) -> None:
     with runtime.database.writing() as session:
-        row = _get(session, rule, rule_id)
-        row.state = RuleState.active
-        touch_router(session, row.network_id)
+        for rule, rule_id in rows:
+            row = _get(session, rule, rule_id)
+            row.state = RuleState.active
+            touch_router(session, row.network_id)
 
 
 def _drop_members(runtime: Runtime, rule_id: str, member_ids: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from mgmt.ops.volumes import delete_volume, make_data_files
 from mgmt.store.tables import (
     AffinityMember,
     BalancerMember,
+    FirewallRule,
     Nic,
     NicAddress,
     PortForwardingRule,
@@ -48,10 +49,11 @@ def start_vm(runtime: Runtime, saga: Saga, *, vm_id: str, host_id: str | None = 
 
 
 def stop_vm(runtime: Runtime, saga: Saga, *, vm_id: str, forced: bool = False) -> None:
-    """Stop a running VM, by its power button, or by pulling the plug; on failure it still runs."""
-    saga.on_failure(
-        "stop the VM", lambda: set_vm(runtime, vm_id, state=VmState.running, desired_power="running")
-    )
+    """Stop a running VM, by its power button, or by pulling the plug; on failure it still runs.
+
+    One that is on no host, and that the loop would try to start again, is left in peace from now on.
+    """
+    saga.on_failure("stop the VM", lambda: _fail_stop(runtime, vm_id))
     saga.step("stop the VM on its host", lambda: power_off(runtime, vm_id, forced))
     saga.step("take the VM from its host", lambda: unplace_vm(runtime, vm_id, VmState.stopped))
 
@@ -167,6 +169,12 @@ def power_off(runtime: Runtime, vm_id: str, forced: bool) -> None:
     put_down(runtime, vm_id, force=forced)
 
 
+def _fail_stop(runtime: Runtime, vm_id: str) -> None:
+    """Undo of a stop: on its host it counts as running, as before; what became of it the loop finds out."""
+    if read_vm(runtime, vm_id).host_id is not None:
+        set_vm(runtime, vm_id, state=VmState.running, desired_power="running")
+
+
 def _reboot(runtime: Runtime, vm_id: str, reboots: int) -> None:
     set_vm(runtime, vm_id, reboots=reboots)
     put_vm(runtime, vm_id, "running")
@@ -228,8 +236,13 @@ def _remove_rows(runtime: Runtime, vm_id: str) -> None:
         forwards = select(PortForwardingRule).where(
             PortForwardingRule.vm_id == vm_id, PortForwardingRule.removed.is_(None)
         )
-        for rule in session.scalars(forwards):
+        for rule in session.scalars(forwards).all():
             rule.removed, rule.state = moment, RuleState.revoke
+            opened = select(FirewallRule).where(
+                FirewallRule.opened_for == rule.id, FirewallRule.removed.is_(None)
+            )
+            for way_in in session.scalars(opened):
+                way_in.removed, way_in.state = moment, RuleState.revoke
         for member in session.scalars(
             select(BalancerMember).where(BalancerMember.vm_id == vm_id, BalancerMember.removed.is_(None))
         ):

@@ -62,8 +62,10 @@ def _restart(runtime: Runtime, action: Action) -> None:
 
 def _start_again(runtime: Runtime, action: Action) -> None:
     """Start a guest that ran until its host rebooted; a start that fails is repeated by the loop."""
-    with runtime.locks.try_hold(f"machine:{action.subject}") as is_free:
-        if not is_free or not _is_dead(runtime, action.subject, action):
+    job, machine = f"job:{action.subject}", f"machine:{action.subject}"
+    # A job about the VM that comes meanwhile waits for this one's end.
+    with runtime.locks.try_hold(job) as is_idle, runtime.locks.try_hold(machine) as is_free:
+        if not (is_idle and is_free) or not _is_dead(runtime, action.subject, action):
             return
         vm = read_vm(runtime, action.subject)
         words = f"starting VM {vm.name} again, because {action.why}"

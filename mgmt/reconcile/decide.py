@@ -136,7 +136,7 @@ def _power_cut(vm: VmView, snapshot: Snapshot) -> str:
         return f"VM {vm.name} should run and is Stopped"
     status = _report(vm, snapshot)
     if vm.state in (VmState.running, VmState.starting) and status is not None and status.host_rebooted:
-        return f"the host of VM {vm.name} rebooted"
+        return f"VM {vm.name} ran when {status.reason}"
     return ""
 
 

@@ -134,7 +134,7 @@ class DomainStatus(Struct, frozen=True, kw_only=True):
 
     `state` is `running`, `stopped` (powered off) or `crashed`; and `preparing` while the agent works on
     its document, `failed` when that ended badly (`reason` says at which step; what it made is removed).
-    `host_rebooted`: it is off because its host rebooted since it was started.
+    `host_rebooted`: it is off because its host rebooted, or was taken down, since it was started.
     """
 
     id: Uuid

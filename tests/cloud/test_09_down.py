@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.cloud import HOME, Cloud
+from tests.netns.topology import eventually
 
 pytestmark = pytest.mark.cloud
 
@@ -28,8 +29,15 @@ def links(cloud: Cloud) -> set[str]:
     return {line.split()[0].partition("@")[0] for line in shown.splitlines()}
 
 
+def running(cloud: Cloud) -> set[str]:
+    shown = cloud.api.listVirtualMachines(state="Running")
+    return {vm["name"] for vm in shown.get("virtualmachine", [])}
+
+
 def test_down_stops_all_and_up_brings_it_back(cloud: Cloud) -> None:
     vms = {vm["id"] for vm in cloud.api.listVirtualMachines()["virtualmachine"]}
+    before = running(cloud)
+    assert len(before) > 1, "others than the first VM"
     cloud.make("down")
     assert not processes(cloud)
     assert links(cloud) <= {"lo", "inet0"}
@@ -38,6 +46,7 @@ def test_down_stops_all_and_up_brings_it_back(cloud: Cloud) -> None:
     assert "hello" in again
     assert {vm["id"] for vm in cloud.api.listVirtualMachines()["virtualmachine"]} == vms
     assert cloud.one("listVirtualMachines", "virtualmachine", name="hello")["state"] == "Running"
+    eventually(lambda: running(cloud) == before, "what ran before runs again, and nothing else", 300)
 
 
 def test_clean_leaves_nothing(cloud: Cloud, tmp_path: Path) -> None:

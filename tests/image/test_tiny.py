@@ -125,8 +125,9 @@ def ssh(vm: Vm, key: Path, line: str) -> str:
 def serial_log_in_works(vm: Vm) -> None:
     vm.wait_console("web-1 login:")
     vm.log_in("tiny", PASSWORD)
-    before = vm.type("id -un; wc -c < /etc/shadow; exit")
+    before = vm.type("id -un; echo > /dev/null && echo to-$((0))-null; wc -c < /etc/shadow; exit")
     vm.wait_console("tiny\n", after=before)
+    vm.wait_console("to-0-null", after=before)
     vm.wait_console("Permission denied", after=before)
 
 

@@ -154,16 +154,28 @@ def submit_rule(call: Call, kind: str, row: Any, opened: FirewallRule | None = N
     """The job that brings a new rule to the router, with the firewall rule that was made for it."""
     row.state = RuleState.add
     call.session.flush()
+    if opened is not None:
+        opened.opened_for = row.id
     arguments = {"rule": kind, "rule_id": row.id, **({"opened": opened.id} if opened else {})}
     return call.submit(names.APPLY_RULE, arguments, kind="FirewallRule", about=row)
 
 
 def revoke_rule(call: Call, kind: str, row: Any) -> Job:
-    """The job that takes a rule from the router."""
+    """The job that takes a rule from the router, with the firewall rule that was made for it."""
     if row.state == RuleState.revoke:
         raise ParameterError(f"Rule {row.id} is being deleted already")
     row.state = RuleState.revoke
-    return call.submit(names.REVOKE_RULE, {"rule": kind, "rule_id": row.id}, kind="FirewallRule", about=row)
+    opened = call.session.scalar(
+        select(FirewallRule).where(
+            FirewallRule.opened_for == row.id,
+            FirewallRule.removed.is_(None),
+            FirewallRule.state != RuleState.revoke,
+        )
+    )
+    if opened is not None:
+        opened.state = RuleState.revoke
+    arguments = {"rule": kind, "rule_id": row.id, **({"opened": opened.id} if opened else {})}
+    return call.submit(names.REVOKE_RULE, arguments, kind="FirewallRule", about=row)
 
 
 def matching_fields(rule: Any) -> dict[str, Any]:

@@ -38,10 +38,14 @@ class StopVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     forced: Annotated[bool, "true: cut the power without asking the guest"] = False
 
     def run(self, call: Call) -> Job:
-        """Only a running one; with force also one that hangs between."""
+        """Only a running one; with force also one that hangs between.
+
+        One that is Stopped although it should run, because starting it again failed, stays so.
+        """
         vm = user_vm(call, self.id)
         between = (VmState.stopping, VmState.starting) if self.forced else ()
-        must_be(vm, "stopped", VmState.running, *between)
+        if vm.state != VmState.stopped or vm.desired_power != "running":
+            must_be(vm, "stopped", VmState.running, *between)
         return call.submit(names.STOP_VM, {"vm_id": vm.id, "forced": self.forced}, kind=KIND, about=vm)
 
 

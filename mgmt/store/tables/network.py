@@ -51,7 +51,10 @@ class PublicAddress(Identified, Base, kw_only=True):
 
 
 class FirewallRule(Owned, Base, kw_only=True):
-    """Who may reach a public address. Ports for tcp/udp; ICMP type and code, -1 is any."""
+    """Who may reach a public address. Ports for tcp/udp; ICMP type and code, -1 is any.
+
+    `opened_for` is the forward or balancer that it was made for and goes with.
+    """
 
     __tablename__ = "firewall_rule"
     network_id: Mapped[str] = mapped_column(ForeignKey("network.id"), index=True)
@@ -63,6 +66,7 @@ class FirewallRule(Owned, Base, kw_only=True):
     icmp_type: Mapped[int | None] = mapped_column(default=None)
     icmp_code: Mapped[int | None] = mapped_column(default=None)
     state: Mapped[str] = mapped_column(default=RuleState.active)
+    opened_for: Mapped[str | None] = mapped_column(default=None, index=True)
 
 
 class EgressRule(Owned, Base, kw_only=True):

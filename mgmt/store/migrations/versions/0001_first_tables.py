@@ -1328,6 +1328,7 @@ def upgrade() -> None:
         sa.Column("icmp_type", sa.Integer(), nullable=True),
         sa.Column("icmp_code", sa.Integer(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
+        sa.Column("opened_for", sa.String(), nullable=True),
         sa.Column("account_id", sa.String(length=36), nullable=False),
         sa.Column("domain_id", sa.String(length=36), nullable=False),
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -1346,6 +1347,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_firewall_rule_address_id"), ["address_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_firewall_rule_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_firewall_rule_network_id"), ["network_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_firewall_rule_opened_for"), ["opened_for"], unique=False)
 
     op.create_table(
         "network_bytes",
@@ -1582,6 +1584,7 @@ def downgrade() -> None:
 
     op.drop_table("network_bytes")
     with op.batch_alter_table("firewall_rule", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_firewall_rule_opened_for"))
         batch_op.drop_index(batch_op.f("ix_firewall_rule_network_id"))
         batch_op.drop_index(batch_op.f("ix_firewall_rule_domain_id"))
         batch_op.drop_index(batch_op.f("ix_firewall_rule_address_id"))

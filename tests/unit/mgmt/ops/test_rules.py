@@ -140,6 +140,44 @@ def test_a_rule_and_what_it_opens_come_together_or_not_at_all(
     assert ports == ({22, 443} if fails else {22, 80, 443})
 
 
+@pytest.mark.parametrize("kind", ["port_forwarding", "balancer"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_rule_and_what_it_opened_go_together_or_not_at_all(
+    cloud: SmallCloud, bench: Bench, kind: str, fails: bool
+) -> None:
+    rule = bench.forward(80) if kind == "port_forwarding" else bench.balancer(80)
+    opened = bench.firewall(80)
+    run = {"rule": kind, "rule_id": rule, "opened": opened}
+    cloud.run(names.APPLY_RULE, **run)
+    table = PortForwardingRule if kind == "port_forwarding" else BalancerRule
+    with cloud.runtime.database.writing() as session:
+        session.get_one(table, rule).state = RuleState.revoke
+        session.get_one(FirewallRule, opened).state = RuleState.revoke
+    if fails:
+        cloud.simulator.faults.fail("machine.put_state", AgentFailed("agent of r-4-VM", "nft: busy"))
+        with pytest.raises(StepFailed, match="nft: busy"):
+            cloud.run(names.REVOKE_RULE, **run)
+    else:
+        cloud.run(names.REVOKE_RULE, **run)
+    for row in cloud.row(table, rule), cloud.row(FirewallRule, opened):
+        assert (row.removed is None, row.state) == (fails, "Active" if fails else "Revoke")
+    cloud.run(names.APPLY_RULE, rule="firewall", rule_id=bench.firewall(22))
+    assert bench.state.nftables is not None
+    ports = {rule.ports.first for rule in bench.state.nftables.ingress if rule.ports}
+    assert ports == ({22, 80} if fails else {22})
+
+
+def test_what_was_opened_for_a_forward_goes_with_its_vm(cloud: SmallCloud, bench: Bench) -> None:
+    rule, opened = bench.forward(80), bench.firewall(80)
+    with cloud.runtime.database.writing() as session:
+        session.get_one(FirewallRule, opened).opened_for = rule
+    cloud.run(names.APPLY_RULE, rule="port_forwarding", rule_id=rule, opened=opened)
+    cloud.run(names.DESTROY_VM, vm_id=cloud.row(PortForwardingRule, rule).vm_id, expunge=True)
+    assert cloud.row(FirewallRule, opened).removed is not None
+    assert bench.state.nftables is not None
+    assert bench.state.nftables.ingress == ()
+
+
 def test_a_refused_revocation_brings_the_rule_back(cloud: SmallCloud, bench: Bench) -> None:
     rule = bench.firewall(80)
     cloud.run(names.APPLY_RULE, rule="firewall", rule_id=rule)

@@ -109,7 +109,11 @@ def decided(vm: VmView, reports: dict[str, dict[str, DomainStatus]], **changes: 
             id="a stopped guest",
         ),
         pytest.param(
-            GUEST, REBOOTED, {}, [Action(Kind.start_again, "g", "the host of VM web rebooted")], id="a reboot"
+            GUEST,
+            REBOOTED,
+            {},
+            [Action(Kind.start_again, "g", "VM web ran when its host rebooted")],
+            id="a reboot",
         ),
         pytest.param(
             GUEST,

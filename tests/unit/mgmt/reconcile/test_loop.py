@@ -4,12 +4,14 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from mgmt.agents.errors import AgentUnreachable
 from mgmt.model.configuration import ALERT_PURGE_DAYS, EVENT_PURGE_DAYS
+from mgmt.model.errors import ParameterError
 from mgmt.model.states import TemplateState, VmState
 from mgmt.ops import names
 from mgmt.ops.documents import push_router, touch_router
@@ -21,6 +23,7 @@ from mgmt.store.tables import Alert, Event, Host, LoginSession, StoragePool, Tem
 from systemvm.spec.appliances import TemplateState as Fetched
 from systemvm.spec.appliances import TemplateStatus
 from tests.unit.mgmt.small_cloud import SmallCloud
+from tests.unit.mgmt.tenant import make_tenant
 
 pytestmark = pytest.mark.unit
 
@@ -146,9 +149,9 @@ def test_after_a_reboot_of_the_host_all_that_ran_comes_back_by_itself(
     assert {name: vm.state for name, vm in rows.items()} == {
         "web": VmState.running, "off": VmState.stopped, "left": VmState.stopped
     }  # fmt: skip
-    assert rows["web"].reason == "started again, because the host of VM web rebooted"
+    assert rows["web"].reason == "started again, because VM web ran when its host rebooted"
     events = [row.description for row in bare_cloud.rows(Event) if row.type == "VM.START"]
-    assert events == ["starting VM web again, because the host of VM web rebooted"]
+    assert events == ["starting VM web again, because VM web ran when its host rebooted"]
     assert all(vm.healthy and vm.state == VmState.running for vm in bare_cloud.rows(Vm) if vm.kind != "user")
     assert bare_cloud.document(bare_cloud.router(network).id).nftables == rules
 
@@ -173,6 +176,52 @@ def test_a_guest_that_cannot_start_after_a_reboot_is_tried_again(
     assert "start_again" in turn(loop, 4)
     assert bare_cloud.row(Vm, guest.id).state == VmState.running
     assert turn(loop, 4) == []
+
+
+def test_a_guest_that_is_tried_again_can_be_stopped_for_good(
+    bare_cloud: SmallCloud, loop: Reconciler, tmp_path: Path
+) -> None:
+    turn(loop, 2)
+    tenant = make_tenant(bare_cloud, tmp_path)
+    guest = bare_cloud.row(Vm, tenant.deploy(tenant.network())["id"])
+    bare_cloud.simulator.reboot("172.31.240.1")
+    with bare_cloud.runtime.database.writing() as session:
+        session.get_one(Host, bare_cloud.host_id).resource_state = "Disabled"
+    assert "start_again" in turn(loop, 4)
+    row = bare_cloud.row(Vm, guest.id)
+    assert (row.state, row.desired_power) == (VmState.stopped, "running")
+    tenant.call("stopVirtualMachine", id=guest.id)
+    with bare_cloud.runtime.database.writing() as session:
+        session.get_one(Host, bare_cloud.host_id).resource_state = "Enabled"
+    bare_cloud.clock.now += timedelta(hours=1)
+    assert "start_again" not in turn(loop, 6)
+    row = bare_cloud.row(Vm, guest.id)
+    assert (row.state, row.desired_power) == (VmState.stopped, "stopped")
+    with pytest.raises(ParameterError, match="only a Running one can be stopped"):
+        tenant.call("stopVirtualMachine", id=guest.id)
+
+
+def test_a_job_about_a_guest_and_the_loop_take_turns(bare_cloud: SmallCloud, loop: Reconciler) -> None:
+    turn(loop, 2)
+    guest = bare_cloud.new_vm(bare_cloud.new_network())
+    bare_cloud.run(names.DEPLOY_VM, vm_id=guest.id)
+    held, done = threading.Event(), threading.Event()
+
+    def job() -> None:
+        with bare_cloud.runtime.locks.hold(f"job:{guest.id}"):
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    assert held.wait(60)
+    bare_cloud.simulator.reboot("172.31.240.1")
+    turn(loop, 3)
+    assert bare_cloud.simulator.hosts["172.31.240.1"].status[guest.id].state == "stopped"
+    done.set()
+    thread.join()
+    turn(loop, 2)
+    assert bare_cloud.simulator.hosts["172.31.240.1"].status[guest.id].state == "running"
 
 
 def test_documents_that_are_behind_are_pushed(bare_cloud: SmallCloud, loop: Reconciler) -> None:

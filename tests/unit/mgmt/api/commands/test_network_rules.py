@@ -197,6 +197,16 @@ def test_what_openfirewall_opens_belongs_to_the_rules_own_job(world: World) -> N
     assert "opened" not in world.last_job().arguments, "a rule that its owner made does not go with the job"
 
 
+def test_what_openfirewall_opened_is_closed_with_its_rule(world: World) -> None:
+    vm = world.vm(world.network())
+    made = forward(world, vm, 80)
+    (opened,) = world.call("listFirewallRules")["firewallrule"]
+    world.call("deletePortForwardingRule", id=made["id"])
+    assert world.last_job().arguments["opened"] == opened["id"]
+    (closing,) = world.call("listFirewallRules")["firewallrule"]
+    assert closing["state"] == "Revoke"
+
+
 def test_forward_ranges_have_the_same_length(world: World) -> None:
     vm = world.vm(world.network())
     with pytest.raises(ParameterError, match="11 public and 1 private ports"):
