@@ -6,9 +6,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import NullPool, create_engine, make_url
 
 BINARIES = Path("/usr/lib/postgresql")
 USER = "postgres"
@@ -40,3 +43,29 @@ def postgres() -> Iterator[str]:
             run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Clones:
+    """Databases of one server, copied from others of it: faster than making tables anew."""
+
+    url: str
+    made: list[str] = field(default_factory=list)
+
+    def new(self, like: str = "template0") -> str:
+        """The URL of a copy of the database `like`, to which nobody may be connected."""
+        name = f"clone{uuid4().hex}"
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY wal_log')
+        self.made.append(name)
+        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+    def drop_after(self, count: int) -> None:
+        """Drop all but the first `count` that were made, whoever is connected."""
+        while len(self.made) > count:
+            self._run(f'DROP DATABASE "{self.made.pop()}" WITH (FORCE)')
+
+    def _run(self, statement: str) -> None:
+        engine = create_engine(self.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+        engine.dispose()

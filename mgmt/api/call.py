@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from mgmt.api.access import Caller
 from mgmt.api.rights import Roles
-from mgmt.api.throttle import Throttle
 from mgmt.config import MgmtConfig
 from mgmt.jobs.protocol import Arguments, JobStarter, new_job
 from mgmt.model.states import JobStatus
@@ -35,7 +34,6 @@ class Context:
     config: MgmtConfig
     clock: Callable[[], datetime] = now
     parts: dict[type, Any] = field(default_factory=dict)
-    throttle: Throttle = field(default_factory=Throttle)
     roles: Roles = field(init=False)
 
     def __post_init__(self) -> None:

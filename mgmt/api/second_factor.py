@@ -4,6 +4,7 @@ from datetime import datetime
 
 import pyotp
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from mgmt.api.call import Call
 from mgmt.model.errors import PermissionDenied
@@ -40,12 +41,12 @@ def mandate(call: Call, user: User, *, wanted: bool) -> None:
         raise PermissionDenied(f"Ask another administrator to change mandate2fa of user {user.username}")
     user.totp_mandated = wanted
     if wanted and not user.totp_enabled:
-        ask_for_code(call, user)
+        ask_for_code(call.session, user)
 
 
-def ask_for_code(call: Call, user: User, *, but: LoginSession | None = None) -> None:
+def ask_for_code(session: Session, user: User, *, but: LoginSession | None = None) -> None:
     """Let all open sessions of a user prove the second factor, `but` one that just did."""
     sessions = update(LoginSession).where(LoginSession.user_id == user.id)
     if but is not None:
         sessions = sessions.where(LoginSession.id_hash != but.id_hash)
-    call.session.execute(sessions.values(needs_code=True))
+    session.execute(sessions.values(needs_code=True))

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
+from mgmt.api import throttle
 from mgmt.api.access import Caller
 from mgmt.api.call import Context
 from mgmt.api.throttle import origin
@@ -68,16 +69,16 @@ def log_in(context: Context, credentials: Credentials) -> OpenedSession:
     """Open a session. Raises `LoginRefused` (531) or `TooManyRequests` (429)."""
     now = context.clock()
     key = (origin(credentials.address), credentials.username.lower())
-    context.throttle.check(key, now)
     with context.database.reading() as session:
+        throttle.check(session, key, now)
         caller = _find_by_name(session, credentials)
     known = caller.user.password if caller else None
     right = password_matches(known, credentials.password) and caller is not None and is_enabled(caller)
-    context.throttle.settle(key, now, right=right)
-    if caller is None or not right:
-        raise _refused(credentials)
     with context.database.writing() as session:
-        return _open(session, caller, credentials, now)
+        throttle.settle(session, key, now, right=right)
+        if caller is not None and right:
+            return _open(session, caller, credentials, now)
+    raise _refused(credentials)
 
 
 def _refused(credentials: Credentials) -> LoginRefused:

@@ -21,6 +21,7 @@ from mgmt.api.call import Context
 from mgmt.bootstrap import PASSWORD_FILE, write_password
 from mgmt.config import default_config
 from mgmt.jobs.recorded import RecordedJobs
+from mgmt.store import servers
 from mgmt.store.database import Database
 from mgmt.store.defaults import add_defaults
 from mgmt.store.migrate import upgrade
@@ -130,13 +131,17 @@ class Api:
 
 
 @contextmanager
-def open_api(folder: Path, clock: Callable[[], datetime] = now, like: Path | None = None) -> Iterator[Api]:
+def open_api(
+    folder: Path, clock: Callable[[], datetime] = now, like: Path | None = None, url: str = ""
+) -> Iterator[Api]:
     """An API on a fresh database in `folder`, with the defaults of a new cloud.
 
     `like` is a folder where such an API was opened and closed before: its database is copied, which is
-    faster than making one.
+    faster than making one. `url` is another database's, a copy of that one if `like` is given.
     """
     config = msgspec.structs.replace(default_config(folder), simulated_hosts=True)
+    if url:
+        config = msgspec.structs.replace(config, database_url=url)
     if like is not None:
         shutil.copytree(like / "mgmt", folder / "mgmt")
     config.key_file.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +150,7 @@ def open_api(folder: Path, clock: Callable[[], datetime] = now, like: Path | Non
         upgrade(database)
     with database.writing() as session:
         password = add_defaults(session)
+    servers.join(database, config)
     password_file = folder / "mgmt" / PASSWORD_FILE
     if password is not None:
         write_password(password_file, password)

@@ -1,12 +1,19 @@
-"""Failed log-ins and codes: after a few, whoever sent them must wait."""
+"""Failed log-ins and codes: after a few, whoever sent them must wait, whichever server they ask.
 
-from collections import deque
-from dataclasses import dataclass, field
+Counted per (origin, user name), or per user, in a sliding window, in one row each. `check` comes before the
+secret is looked at, `settle` after. Of attempts at the same time, those that end after the last allowed
+failure learn nothing, not even that they were right.
+"""
+
 from datetime import datetime, timedelta
+from hashlib import sha256
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from threading import Lock
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
 
 from mgmt.model.errors import TooManyRequests
+from mgmt.store.tables import FailedLogIn
 
 MOST_FAILURES = 10
 WINDOW = timedelta(minutes=5)
@@ -28,52 +35,53 @@ def origin(address: str) -> str:
     return str(IPv6Network((parsed, SITE_BITS), strict=False))
 
 
-@dataclass
-class Throttle:
-    """Counts failures per (origin, user name), or per user, in a sliding window; kept in memory only.
+def check(session: Session, key: Key, now: datetime) -> None:
+    """Raise `TooManyRequests` if there were too many failures lately."""
+    row = session.get(FailedLogIn, _hash(key))
+    recent = _recent(row, now)
+    if len(recent) < MOST_FAILURES:
+        return
+    wait = int(recent[0] + WINDOW.total_seconds() - now.timestamp()) + 1
+    raise TooManyRequests(f"{MOST_FAILURES} attempts of {key[1]} failed; try again in {wait} seconds")
 
-    `check` comes before the secret is looked at, `settle` after. Of attempts at the same time, those that end
-    after the last allowed failure learn nothing, not even that they were right.
+
+def settle(session: Session, key: Key, now: datetime, *, right: bool) -> None:
+    """Count a failure, or forget all of somebody who got in; in a writing session. Raises `TooManyRequests`.
+
+    A failure counts only if the session commits: the caller refuses afterwards.
     """
+    check(session, key, now)
+    row = session.get(FailedLogIn, _hash(key))
+    if right:
+        if row is not None:
+            session.delete(row)
+        return
+    times = [*_recent(row, now), now.timestamp()]
+    if row is None:
+        _make_room(session, now)
+        row = FailedLogIn(key_hash=_hash(key), times=times, failures=len(times), last=now)
+        session.add(row)
+    row.times, row.failures, row.last = times, len(times), now
+    session.flush()
 
-    failures: dict[Key, deque[datetime]] = field(default_factory=dict)
-    lock: Lock = field(default_factory=Lock)
 
-    def check(self, key: Key, now: datetime) -> None:
-        """Raise `TooManyRequests` if there were too many failures lately."""
-        with self.lock:
-            self._check(key, now)
+def _recent(row: FailedLogIn | None, now: datetime) -> list[float]:
+    since = (now - WINDOW).timestamp()
+    return [moment for moment in row.times if moment > since] if row is not None else []
 
-    def settle(self, key: Key, now: datetime, *, right: bool) -> None:
-        """Count a failure, or forget all of somebody who got in. Raises `TooManyRequests`."""
-        with self.lock:
-            self._check(key, now)
-            if right:
-                self.failures.pop(key, None)
-                return
-            if key not in self.failures and len(self.failures) >= MOST_KEYS:
-                self._forget(now)
-            self.failures.setdefault(key, deque(maxlen=MOST_FAILURES)).append(now)
 
-    def _check(self, key: Key, now: datetime) -> None:
-        recent = self._recent(key, now)
-        if recent is None or len(recent) < MOST_FAILURES:
-            return
-        wait = int((recent[0] + WINDOW - now).total_seconds()) + 1
-        raise TooManyRequests(f"{MOST_FAILURES} attempts of {key[1]} failed; try again in {wait} seconds")
+def _make_room(session: Session, now: datetime) -> None:
+    """The old ones go, then those with the fewest failures, so that no flood lifts a ban."""
+    if (session.scalar(select(func.count()).select_from(FailedLogIn)) or 0) < MOST_KEYS:
+        return
+    session.execute(delete(FailedLogIn).where(FailedLogIn.last <= now - WINDOW))
+    left = session.scalar(select(func.count()).select_from(FailedLogIn)) or 0
+    if left >= MOST_KEYS:
+        order = (FailedLogIn.failures, FailedLogIn.last)
+        first = select(FailedLogIn.key_hash).order_by(*order).limit(MOST_KEYS // 10)
+        session.execute(delete(FailedLogIn).where(FailedLogIn.key_hash.in_(first)))
 
-    def _recent(self, key: Key, now: datetime) -> deque[datetime] | None:
-        times = self.failures.get(key)
-        while times and times[0] + WINDOW <= now:
-            times.popleft()
-        if times is not None and not times:
-            del self.failures[key]
-        return times
 
-    def _forget(self, now: datetime) -> None:
-        """Make room: the old ones go, then those with the fewest failures, so that no flood lifts a ban."""
-        for key in list(self.failures):
-            self._recent(key, now)
-        for key in sorted(self.failures, key=lambda each: len(self.failures[each]))[: MOST_KEYS // 10]:
-            if len(self.failures) >= MOST_KEYS:
-                del self.failures[key]
+def _hash(key: Key) -> str:
+    """What a stranger sends as a name may be long, or somebody's password."""
+    return sha256("\0".join(key).encode()).hexdigest()

@@ -2,7 +2,8 @@
 
 DBOS keeps its records in a database of its own beside the store. Jobs about one object wait for each other
 in a queue that is partitioned by the object's id; after a crash, when DBOS runs what was cut all at once, a
-lock keeps that order.
+lock keeps that order. Servers that share a database share the queue. What one that is gone had begun goes
+on elsewhere, step by step as recorded; DBOS takes no record from who lost a workflow (its `owner_xid`).
 
 Docs: https://docs.dbos.dev/python/tutorials/workflow-tutorial and …/queue-tutorial.
 """
@@ -14,13 +15,14 @@ from collections.abc import Callable
 from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from mgmt.jobs import rows
 from mgmt.model.states import JobStatus
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, outcome_of, outcome_value
 from mgmt.ops.workflows import WORKFLOWS, run
+from mgmt.store import servers
 from mgmt.store.tables import Job
 
 log = logging.getLogger(__name__)
@@ -39,12 +41,14 @@ _DEAD = ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 class DurableJobs:
     """`JobStarter` over DBOS, of which there is one per process. `launch` resumes what was cut."""
 
-    def __init__(self, runtime: Runtime, records_url: str) -> None:
+    def __init__(self, runtime: Runtime, records: str | Engine, executor: str = "local") -> None:
+        """`records` is the database of DBOS, `executor` the name of this process in it."""
         self._runtime = runtime
         self._turns = itertools.count(int(time.time()) * _PRIORITIES_PER_SECOND)
         config: DBOSConfig = {
             "name": "pileus-mgmt",
-            "system_database_url": records_url,
+            **_where(records),
+            "executor_id": executor,
             "application_version": STEPS_VERSION,
             "log_level": "DEBUG" if log.isEnabledFor(logging.DEBUG) else "WARNING",
             "enable_otlp": False,
@@ -63,7 +67,23 @@ class DurableJobs:
         DBOS.register_queue(
             QUEUE, partition_concurrency=1, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
         )
+        self.recover()
         self.sweep()
+
+    def recover(self) -> None:
+        """Continue what servers that are gone had begun; they are cut off from the database first.
+
+        Those with work are looked up before those who live, so that nobody who joins meanwhile seems dead.
+        """
+        begun = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        executors = {workflow.executor_id for workflow in begun if workflow.executor_id}
+        gone = executors - servers.living(self._runtime.database) - {DBOS.executor_id}
+        if not gone:
+            return
+        log.warning("jobs of %d management servers that are gone continue here or elsewhere", len(gone))
+        servers.cut_off(self._runtime.database, gone)
+        # What DBOS's own Conductor calls; it hands each workflow to one server, however many call it.
+        DBOS._recover_pending_workflows(sorted(gone))
 
     def close(self, seconds: int = 0) -> None:
         """Stop; jobs get `seconds` to end, what is cut resumes with the next launch."""
@@ -123,6 +143,13 @@ def _record(name: str, function: Callable[[], Any]) -> Any:
     """A step of the current workflow: runs once, its outcome is kept. Raises StepFailed."""
     outcome: dict[str, Any] = DBOS.run_step({"name": name}, outcome_of, name, function)
     return outcome_value(name, outcome)
+
+
+def _where(records: str | Engine) -> DBOSConfig:
+    if isinstance(records, str):
+        return {"system_database_url": records}
+    url = records.url.render_as_string(hide_password=False)
+    return {"system_database_url": url, "system_database_engine": records}
 
 
 def _key(job: Job) -> str:

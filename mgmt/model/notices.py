@@ -42,6 +42,7 @@ class AlertType(IntEnum):
     router = 9
     console_proxy = 10
     storage_vm = 19
+    management_server = 14
     template = 28
     certificate = 31
 
@@ -56,6 +57,7 @@ ALERT_NAMES = {
     AlertType.router: "ALERT.SERVICE.DOMAINROUTER",
     AlertType.console_proxy: "ALERT.SERVICE.CONSOLEPROXY",
     AlertType.storage_vm: "ALERT.SERVICE.SSVM",
+    AlertType.management_server: "ALERT.MANAGEMENT",
     AlertType.template: "ALERT.UPLOAD.FAILED",
     AlertType.certificate: "ALERT.CA.CERT",
 }

@@ -213,7 +213,7 @@ def _pools_of_clusters(session: Session) -> list[Capacity]:
         found.append(Capacity(type=CapacityType.storage, used=int(used), total=int(size), **where))
         # Pools of one place may have different factors: what is promised there is counted with the first.
         taken = promised.pop((zone, pod, cluster), 0)
-        total = int(size * times)
+        total = int(int(size) * times)  # PostgreSQL sums up to a Decimal
         found.append(Capacity(type=CapacityType.storage_allocated, used=taken, total=total, **where))
     return found
 

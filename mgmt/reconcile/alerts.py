@@ -22,7 +22,8 @@ from mgmt.model.states import TemplateState, VmKind, VmState
 from mgmt.ops.capacity import Capacity, all_capacities
 from mgmt.ops.runtime import Runtime
 from mgmt.store.configured import Place, all_values
-from mgmt.store.tables import Alert, Host, Template, Vm
+from mgmt.store.servers import DOWN
+from mgmt.store.tables import Alert, Host, ManagementServer, Template, Vm
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Concern:
 def look(session: Session, days_left: Mapping[str, int]) -> list[Concern]:
     """What is wrong now. `days_left`: of certificates that could not be renewed, by host's or VM's id."""
     return [
+        *_servers(session),
         *_machines(session),
         *_certificates(session, days_left),
         *_templates(session),
@@ -117,6 +119,15 @@ def _see_again(alert: Alert, concern: Concern, runtime: Runtime) -> None:
         alert.resolved, alert.last_sent = None, runtime.now()
     if alert.description != concern.words:
         alert.description = concern.words
+
+
+def _servers(session: Session) -> Iterable[Concern]:
+    query = select(ManagementServer).where(ManagementServer.removed.is_(None), ManagementServer.state == DOWN)
+    for server in session.scalars(query):
+        words = (
+            f"management server {server.name} is {server.state} since {server.last_seen:%Y-%m-%d %H:%M} UTC"
+        )
+        yield Concern(AlertType.management_server, server.id, None, f"{words}: the others do its work")
 
 
 def _machines(session: Session) -> Iterable[Concern]:

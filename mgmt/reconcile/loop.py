@@ -23,13 +23,18 @@ PERIOD = 5.0
 HEALTH_EVERY, INFO_EVERY = 6, 6
 #: How many actions run beside each other.
 MOST_AT_ONCE = 8
+#: The name of the lock whose holder runs the loop.
+DUTY = "reconcile"
 _HEALTH, _CERTIFICATES = "health", "certificates"
 #: Seconds before what failed is tried again, doubled each time up to the last value.
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
 
 
 class Reconciler:
-    """Brings the cloud back to what it should be. `sweep_jobs` starts jobs that nobody started."""
+    """Brings the cloud back to what it should be. `sweep_jobs` starts jobs that nobody started.
+
+    Of several servers one does this, as long as it lives: what it does is not made to be done twice at once.
+    """
 
     def __init__(
         self,
@@ -97,9 +102,10 @@ class Reconciler:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                with ROUND_SECONDS.time(), FAILED_ROUNDS.count_exceptions():
-                    self.tick()
-                LAST_ROUND.set_to_current_time()
+                if self._runtime.locks.keep(DUTY):
+                    with ROUND_SECONDS.time(), FAILED_ROUNDS.count_exceptions():
+                        self.tick()
+                LAST_ROUND.set_to_current_time()  # also where another server is on duty
             except Exception:
                 log.exception("a round of the reconcile loop failed; the next one tries again")
             self._runtime.wake.wait(self._period)

@@ -22,13 +22,15 @@ from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.usage import aggregate
 from mgmt.ops.vm_workflows import expunge_vm
 from mgmt.store.configured import configured
-from mgmt.store.tables import Alert, Event, Job, LoginSession, Vm
+from mgmt.store.tables import Alert, Event, FailedLogIn, Job, LoginSession, Vm
 
 log = logging.getLogger(__name__)
 
 
 #: Pause between two looks for events and alerts to delete: each reads all of them.
 PURGE_PAUSE = timedelta(hours=1)
+#: Longer than failed log-ins count (`mgmt.api.throttle`).
+FAILURES_KEPT = timedelta(hours=1)
 
 
 class Sweeper:
@@ -65,6 +67,7 @@ def record_usage(runtime: Runtime) -> None:
 
 def _end(session: Session, moment: datetime) -> None:
     session.execute(delete(LoginSession).where(LoginSession.expires < moment))
+    session.execute(delete(FailedLogIn).where(FailedLogIn.last < moment - FAILURES_KEPT))
     job_age = timedelta(minutes=configured(session, JOB_EXPIRE_MINUTES))
     session.execute(delete(Job).where(Job.status != JobStatus.pending, Job.completed < moment - job_age))
 

@@ -1,8 +1,8 @@
 """The door to the database: engine, read and write transactions.
 
-SQLite runs in WAL mode: readers never wait for the writer. A writer takes the write lock at its first
-statement (BEGIN IMMEDIATE), because a transaction that read first and then wants to write would fail
-instead of waiting for its turn.
+Writers take turns, on both databases, because what they write depends on what they read: states that allow
+a change, counters, the last root administrator. SQLite gives turns with BEGIN IMMEDIATE, PostgreSQL with an
+advisory lock, to all servers that share it. Readers never wait (SQLite: WAL mode).
 """
 
 import threading
@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.orm import Session
 
 from mgmt.store.usage import watch_usage
 
 BUSY_SECONDS = 30
+#: PostgreSQL ends a transaction that does nothing for so long, and with it the turn of a server that hangs.
+IDLE_SECONDS = 20
+#: Key of the advisory lock that is the turn to write: "pileus" in ASCII.
+WRITE_TURN = 0x70696C657573
 POOL_CONNECTIONS = 32
 """Kept open; as many again when busy: API threads, jobs and the reconcile loop share one pool."""
 
@@ -44,20 +48,24 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session that commits at the end of the block, or rolls all back if the block raises."""
-        with (
-            self._turn_to_write(),
-            WritingSession(self._writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
+        with self._turn_to_write(), self.beside_writers() as session:
+            take_turn(session)
+            yield session
+
+    @contextmanager
+    def beside_writers(self) -> Iterator[Session]:
+        """As `writing`, but without a turn: for one statement that depends on nothing read before."""
+        with WritingSession(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def _turn_to_write(self) -> Iterator[None]:
-        """SQLite's own waiting is polling: under many writers one may never see the file free.
+        """Threads of this process take turns before they take a connection.
 
-        Threads of this process take turns instead; whoever waits too long goes on and is told by SQLite.
+        SQLite's own waiting is polling: under many writers one may never see the file free. On PostgreSQL
+        waiting writers would use up the connections. Who waits too long goes on, and the database decides.
         """
-        has_turn = self.engine.dialect.name == "sqlite" and self._turn.acquire(timeout=BUSY_SECONDS)
+        has_turn = self._turn.acquire(timeout=BUSY_SECONDS)
         try:
             yield
         finally:
@@ -69,11 +77,23 @@ class Database:
         self.engine.dispose()
 
 
-def open_engine(url: str) -> Engine:
-    """The engine of a database URL (`sqlite:////var/lib/x/mgmt.db`, `postgresql+psycopg://…`)."""
+def take_turn(session: Session | Connection) -> None:
+    """Wait until no other transaction writes; the turn lasts as long as this one. SQLite took it at BEGIN."""
+    connection = session if isinstance(session, Connection) else session.connection()
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(WRITE_TURN)))
+
+
+def open_engine(url: str, name: str = "pileus") -> Engine:
+    """The engine of a database URL (`sqlite:////var/lib/x/mgmt.db`, `postgresql+psycopg://…`).
+
+    `name` is what PostgreSQL shows of its connections (`application_name`).
+    """
+    settings = f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s"
     engine = create_engine(
         url,
-        pool_pre_ping=not url.startswith("sqlite"),
+        connect_args={} if is_sqlite(url) else {"application_name": name, "options": settings},
+        pool_pre_ping=not is_sqlite(url),
         pool_size=POOL_CONNECTIONS,
         max_overflow=POOL_CONNECTIONS,
     )
@@ -81,6 +101,11 @@ def open_engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether a database URL is of a file."""
+    return url.startswith("sqlite")
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:

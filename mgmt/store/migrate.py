@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from mgmt.store.database import Database
+from mgmt.store.database import Database, take_turn
 from mgmt.store.tables import Base
 
 SCRIPTS = Path(__file__).parent / "migrations"
@@ -23,6 +23,7 @@ SCRIPTS = Path(__file__).parent / "migrations"
 def upgrade(database: Database) -> None:
     """Run all revisions the database has not seen, in one transaction."""
     with database.engine.begin() as connection:
+        take_turn(connection)  # of servers that start together, one makes the tables
         command.upgrade(_config(connection), "head")
 
 

@@ -1,10 +1,7 @@
 """What the server says of itself: capabilities, hypervisors, OS types, limits, servers."""
 
-import os
-import platform
 from collections.abc import Sequence
-from typing import Annotated
-from uuid import NAMESPACE_DNS, uuid5
+from typing import Annotated, Any
 
 from sqlalchemy import func, select
 
@@ -25,12 +22,11 @@ from mgmt.api.responses.discovery import (
 from mgmt.api.responses.lookup import wire_time
 from mgmt.model.os_types import CATEGORIES, OS_TYPES, category_id
 from mgmt.model.states import JobStatus
+from mgmt.store.database import is_sqlite
 from mgmt.store.events import RECONCILED
-from mgmt.store.tables import Host, Job, LoginSession, Zone
-from mgmt.store.tables.base import now
+from mgmt.store.tables import Host, Job, LoginSession, ManagementServer, Zone
 
 HYPERVISORS = ("KVM",)
-STARTED = now()
 
 
 class ListCapabilities(SyncCommand, kw_only=True, frozen=True):
@@ -108,9 +104,13 @@ class ListManagementServersMetrics(PlainListCommand, kw_only=True, frozen=True):
     name: Annotated[str | None, "list only the one with this name"] = None
 
     def items(self, call: Call) -> Sequence[Response]:
-        """This one."""
-        server = _metrics(call)
-        return [server] if self.id in (None, server.id) and self.name in (None, server.name) else []
+        """All that share the database."""
+        shared = _metrics(call)
+        rows = _servers(call, self.id, self.name)
+        return [
+            ServerMetricsResponse(**_server(row), availableprocessors=row.processors, **shared)
+            for row in rows
+        ]
 
 
 class ListManagementServers(PlainListCommand, kw_only=True, frozen=True):
@@ -122,9 +122,8 @@ class ListManagementServers(PlainListCommand, kw_only=True, frozen=True):
     name: Annotated[str | None, "list only the one with this name"] = None
 
     def items(self, call: Call) -> Sequence[Response]:
-        """This one."""
-        server = ServerResponse(**_this_server(call))
-        return [server] if self.id in (None, server.id) and self.name in (None, server.name) else []
+        """All that share the database; those that are dead for long are forgotten."""
+        return [ServerResponse(**_server(row)) for row in _servers(call, self.id, self.name)]
 
 
 class ListEventTypes(PlainListCommand, kw_only=True, frozen=True):
@@ -138,32 +137,38 @@ class ListEventTypes(PlainListCommand, kw_only=True, frozen=True):
         return [EventTypeResponse(name=name) for name in sorted(names)]
 
 
-def _this_server(call: Call) -> dict[str, str]:
-    config = call.context.config
-    name = platform.node() or "management"
+def _servers(call: Call, server_id: str | None, name: str | None) -> Sequence[ManagementServer]:
+    query = select(ManagementServer).where(ManagementServer.removed.is_(None))
+    if server_id is not None:
+        query = query.where(ManagementServer.id == server_id)
+    if name is not None:
+        query = query.where(ManagementServer.name == name)
+    return call.session.scalars(query.order_by(ManagementServer.state.desc(), ManagementServer.name)).all()
+
+
+def _server(row: ManagementServer) -> dict[str, Any]:
     return {
-        "id": str(uuid5(NAMESPACE_DNS, name)),
-        "name": name,
-        "state": "Up",
-        "version": config.version,
-        "ipaddress": config.listen_address,
-        "serviceip": config.listen_address,
-        "kernelversion": platform.release(),
-        "lastserverstart": wire_time(STARTED) or "",
+        "id": row.id,
+        "name": row.name,
+        "state": row.state,
+        "version": row.version,
+        "ipaddress": row.address,
+        "serviceip": row.address,
+        "kernelversion": row.kernel,
+        "lastserverstart": wire_time(row.started) or "",
     }
 
 
-def _metrics(call: Call) -> ServerMetricsResponse:
+def _metrics(call: Call) -> dict[str, Any]:
+    """What is the same for all, because they share hosts, jobs and sessions."""
     pending = select(func.count()).select_from(Job).where(Job.status == JobStatus.pending)
     hosts = select(func.count()).select_from(Host).where(Host.removed.is_(None))
     sessions = select(func.count()).select_from(LoginSession).where(LoginSession.expires > call.now())
-    return ServerMetricsResponse(
-        **_this_server(call),
-        availableprocessors=os.cpu_count() or 1,
-        agentcount=call.session.scalar(hosts) or 0,
-        pendingjobscount=call.session.scalar(pending) or 0,
-        sessions=call.session.scalar(sessions) or 0,
-        dbislocal=call.context.config.database_url.startswith("sqlite"),
-        usageislocal=False,
-        collectiontime=wire_time(call.now()) or "",
-    )
+    return {
+        "agentcount": call.session.scalar(hosts) or 0,
+        "pendingjobscount": call.session.scalar(pending) or 0,
+        "sessions": call.session.scalar(sessions) or 0,
+        "dbislocal": is_sqlite(call.context.config.database_url),
+        "usageislocal": False,
+        "collectiontime": wire_time(call.now()) or "",
+    }

@@ -84,7 +84,6 @@ class ListInfrastructure(SyncCommand, kw_only=True, frozen=True):
         columns = [_count(table, which).label(name) for name, (table, which) in counts.items()]
         row = call.session.execute(select(*columns)).one()
         found: dict[str, int] = {name: getattr(row, name) for name in counts}
-        found["managementservers"] = max(found["managementservers"], 1)  # this one, if it is alone
         return InfrastructureResponse(**found)
 
 

@@ -5,7 +5,9 @@ from typing import Annotated
 
 from msgspec import Meta
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
+from mgmt.api import throttle
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import PlainListCommand
@@ -13,7 +15,10 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.second_factor import PROVIDER, SECRET_CONTEXT, ask_for_code, new_secret, step_of_code
 from mgmt.model.errors import CodeNeeded, ParameterError, PermissionDenied
+from mgmt.store.events import record_event
 from mgmt.store.tables import LoginSession, User
+
+VALIDATE_EVENT = "USER.2FA.VALIDATE"
 
 
 class TwoFactorProvider(Response):
@@ -86,44 +91,61 @@ class SetupUserTwoFactorAuthentication(SyncCommand, kw_only=True, frozen=True):
 class ValidateUserTwoFactorAuthenticationCode(SyncCommand, kw_only=True, frozen=True):
     """Proves the second factor of a session by a code; the first one puts it in force."""
 
-    spec = Spec(access=EVERYONE, event="USER.2FA.VALIDATE", before_code=True)
+    spec = Spec(access=EVERYONE, event=VALIDATE_EVENT, writes=False, before_code=True)
 
     codefor2fa: Annotated[str, "the code that the authenticator app shows", Meta(max_length=16)]
 
     def run(self, call: Call) -> Response:
-        """Check the code; each is taken once, and failed ones are limited as failed log-ins are."""
-        user = call.session.get_one(User, call.caller.user.id)
+        """Check the code; each is taken once, and failed ones are limited as failed log-ins are.
+
+        In a transaction of its own, because a failure must be counted though the call fails.
+        """
+        with call.context.database.writing() as session:
+            right = self._try(call, session)
+        if not right:
+            raise CodeNeeded("The code is wrong, too old, or was used before; wait for the next one")
+        return DONE
+
+    def _try(self, call: Call, session: Session) -> bool:
+        user = session.get_one(User, call.caller.user.id)
         if user.totp_secret is None:
             raise ParameterError(
                 f"User {user.username} has no second factor; call setupUserTwoFactorAuthentication first"
             )
         key = (f"code of {user.id}", user.username)
-        call.context.throttle.check(key, call.now())
+        throttle.check(session, key, call.now())
         secret = call.context.seal.open(user.totp_secret, SECRET_CONTEXT)
-        right = _spend(call, user, step_of_code(secret, self.codefor2fa.strip(), call.now()))
-        call.context.throttle.settle(key, call.now(), right=right)
-        if not right:
-            raise CodeNeeded("The code is wrong, too old, or was used before; wait for the next one")
-        _prove(call, user)
-        return DONE
+        right = _spend(session, user, step_of_code(secret, self.codefor2fa.strip(), call.now()))
+        throttle.settle(session, key, call.now(), right=right)
+        if right:
+            _prove(call, session, user)
+        return right
 
 
-def _spend(call: Call, user: User, step: int | None) -> bool:
+def _spend(session: Session, user: User, step: int | None) -> bool:
     """Whether the code of a time step is right and was not used, by this or any other server."""
     if step is None:
         return False
     fresh = update(User).where(User.id == user.id, User.totp_step < step).values(totp_step=step)
-    return bool(call.session.execute(fresh.returning(User.id)).all())
+    return bool(session.execute(fresh.returning(User.id)).all())
 
 
-def _prove(call: Call, user: User) -> None:
+def _prove(call: Call, session: Session, user: User) -> None:
     """This session has proven the second factor; if it is new, the others must do so too."""
-    login = call.caller.login and call.session.get(LoginSession, call.caller.login.id_hash)
+    login = call.caller.login and session.get(LoginSession, call.caller.login.id_hash)
     if not user.totp_enabled:
         user.totp_enabled = True
-        ask_for_code(call, user, but=login)
+        ask_for_code(session, user, but=login)
     if login is not None:
         login.needs_code = False
+    record_event(
+        session,
+        VALIDATE_EVENT,
+        f"{call.command} is done",
+        user=call.caller.user,
+        account_id=call.caller.account.id,
+        domain_id=call.caller.domain.id,
+    )
 
 
 def _take_off(call: Call, user: User) -> TwoFactorSetup:

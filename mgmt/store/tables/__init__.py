@@ -12,7 +12,7 @@ from mgmt.store.tables.compute import (
     Vm,
     VmSnapshot,
 )
-from mgmt.store.tables.identity import Account, Domain, LoginSession, Role, RolePermission, User
+from mgmt.store.tables.identity import Account, Domain, FailedLogIn, LoginSession, Role, RolePermission, User
 from mgmt.store.tables.infra import (
     Cluster,
     Dedication,
@@ -77,6 +77,7 @@ __all__ = [
     "Domain",
     "EgressRule",
     "Event",
+    "FailedLogIn",
     "FirewallRule",
     "Host",
     "ImageStore",

@@ -36,6 +36,7 @@ class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
         dict[str, Any]: JSON,
         dict[str, str]: JSON,
         list[str]: JSON,
+        list[float]: JSON,
         datetime: UtcTime,
     }
 

@@ -66,6 +66,16 @@ class LoginSession(Base, kw_only=True):
     needs_code: Mapped[bool] = mapped_column(default=False)
 
 
+class FailedLogIn(Base, kw_only=True):
+    """Who failed to log in lately: `times` in seconds since 1970; see `mgmt.api.throttle`."""
+
+    __tablename__ = "failed_log_in"
+    key_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    times: Mapped[list[float]]
+    failures: Mapped[int]
+    last: Mapped[datetime] = mapped_column(index=True)
+
+
 class Role(Identified, Base, kw_only=True):
     """Which commands an account may call: `type` is the kind of account it is for, its permissions decide."""
 

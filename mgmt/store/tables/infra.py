@@ -177,11 +177,19 @@ class Dedication(Identified, Base, kw_only=True):
 
 
 class ManagementServer(Identified, Base, kw_only=True):
-    """A management server that shares this database; `last_seen` is its heartbeat."""
+    """A management server that shares this database; `last_seen` is its heartbeat, by the database's clock.
+
+    `incarnation` is new with each start: what an earlier one left behind is known by it. `removed` is set
+    when it stops in an orderly way; one that just falls silent becomes Down.
+    """
 
     __tablename__ = "management_server"
     name: Mapped[str] = mapped_column(String(255))
     version: Mapped[str] = mapped_column(String(32))
+    incarnation: Mapped[str] = mapped_column(String(36))
+    address: Mapped[str]
+    kernel: Mapped[str]
+    processors: Mapped[int]
     state: Mapped[str] = mapped_column(String(16), default="Up")
     started: Mapped[datetime]
     last_seen: Mapped[datetime]

@@ -1,6 +1,6 @@
 """Fixtures of the management server's unit tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,19 @@ from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
 from tests.unit.mgmt.tenant import Tenant, make_tenant
 
 
+@pytest.fixture(scope="session")
+def new_database() -> Callable[[], str]:
+    """Gives the URL of a database with tables; empty: an SQLite file in the test's own folder.
+
+    `tests/contract/mgmt/on_postgres` runs tests again with another one.
+    """
+    return lambda: ""
+
+
 @pytest.fixture
-def bare_cloud(tmp_path: Path) -> Iterator[SmallCloud]:
+def bare_cloud(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[SmallCloud]:
     """A cloud without system VMs."""
-    cloud = make_cloud(tmp_path)
+    cloud = make_cloud(tmp_path, url=new_database())
     yield cloud
     cloud.runtime.database.close()
 

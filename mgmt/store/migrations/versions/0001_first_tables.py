@@ -66,9 +66,24 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "failed_log_in",
+        sa.Column("key_hash", sa.String(length=64), nullable=False),
+        sa.Column("times", sa.JSON(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("last", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("key_hash", name=op.f("pk_failed_log_in")),
+    )
+    with op.batch_alter_table("failed_log_in", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_failed_log_in_last"), ["last"], unique=False)
+
+    op.create_table(
         "management_server",
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("incarnation", sa.String(length=36), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("kernel", sa.String(), nullable=False),
+        sa.Column("processors", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("started", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False),
@@ -1945,6 +1960,10 @@ def downgrade() -> None:
 
     op.drop_table("network_offering")
     op.drop_table("management_server")
+    with op.batch_alter_table("failed_log_in", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_failed_log_in_last"))
+
+    op.drop_table("failed_log_in")
     with op.batch_alter_table("domain", schema=None) as batch_op:
         batch_op.drop_index(
             batch_op.f("ix_domain_path"),

@@ -1,6 +1,6 @@
 """One API on a fresh database per test, copied from one that is made once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,8 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory, cheap_hashes: None) ->
 
 
 @pytest.fixture
-def api(tmp_path: Path, fresh_store: Path) -> Iterator[Api]:
-    with open_api(tmp_path, like=fresh_store) as opened:
+def api(tmp_path: Path, fresh_store: Path, new_database: Callable[[], str]) -> Iterator[Api]:
+    with open_api(tmp_path, like=fresh_store, url=new_database()) as opened:
         yield opened
 
 
@@ -40,6 +40,6 @@ def admin(api: Api) -> Client:
 
 
 @pytest.fixture
-def shop(fresh_store: Path, tmp_path: Path) -> Iterator[Shop]:
-    with open_shop(tmp_path, fresh_store) as opened:
+def shop(fresh_store: Path, tmp_path: Path, new_database: Callable[[], str]) -> Iterator[Shop]:
+    with open_shop(tmp_path, fresh_store, new_database()) as opened:
         yield opened

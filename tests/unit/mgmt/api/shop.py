@@ -76,10 +76,10 @@ class Shop:
 
 
 @contextmanager
-def open_shop(folder: Path, like: Path) -> Iterator[Shop]:
+def open_shop(folder: Path, like: Path, url: str = "") -> Iterator[Shop]:
     """The shop on a copy of a fresh database."""
     clock = Clock()
-    with open_api(folder, clock=clock, like=like) as api:
+    with open_api(folder, clock=clock, like=like, url=url) as api:
         with api.context.database.writing() as session:
             root = session.scalars(select(Domain)).one()
             for name in ("a", "c"):

@@ -11,18 +11,20 @@ import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from mgmt.api import sessions
 from mgmt.api import throttle as throttling
 from mgmt.api.app import create_app, load_commands
 from mgmt.api.call import Context
 from mgmt.api.registry import REGISTRY
 from mgmt.api.testing import Api, Client, open_api
-from mgmt.api.throttle import MOST_FAILURES, Throttle, origin
+from mgmt.api.throttle import MOST_FAILURES, check, origin, settle
 from mgmt.jobs.recorded import RecordedJobs
 from mgmt.model.errors import TooManyRequests
 from mgmt.store.database import Database
-from mgmt.store.tables import LoginSession
+from mgmt.store.passwords import password_matches
+from mgmt.store.tables import FailedLogIn, LoginSession
 from mgmt.store.tables.base import now
 from tests.unit.mgmt.api.doors import Clock, Session, post, set_password
 from tests.unit.mgmt.api.staff import ids
@@ -56,7 +58,7 @@ def ann(api: Api) -> Session:
 def app_with(api: Api, **settings: Any) -> Flask:
     """The same cloud, served with other settings."""
     config = msgspec.structs.replace(api.context.config, **settings)
-    return create_app(dataclasses.replace(api.context, config=config, throttle=Throttle()))
+    return create_app(dataclasses.replace(api.context, config=config))
 
 
 def log_in(browser: FlaskClient, password: str = PASSWORD, **more: Any) -> Any:
@@ -196,13 +198,13 @@ def test_a_log_in_that_a_new_password_overtakes_fails(
 ) -> None:
     """The old password was right when it was checked; before the session is opened, it is changed."""
     user = ids(api)["user ann"]
-    settle = Throttle.settle
 
-    def change_meanwhile(self: Throttle, *arguments: Any, **named: Any) -> None:
-        settle(self, *arguments, **named)
+    def change_meanwhile(*arguments: Any) -> bool:
+        matches = password_matches(*arguments)
         admin.get("updateUser", id=user, password="another good one")
+        return matches
 
-    monkeypatch.setattr(Throttle, "settle", change_meanwhile)
+    monkeypatch.setattr(sessions, "password_matches", change_meanwhile)
     assert log_in(api.app.test_client()).status_code == 531
 
 
@@ -241,29 +243,54 @@ def test_the_limit_does_not_depend_on_the_spelling(api: Api, name: str) -> None:
     assert post(api.app.test_client(), **form).status == 429
 
 
-def test_guesses_at_the_same_time_do_not_get_around_the_limit() -> None:
+KEY = ("192.0.2.1", "ann")
+
+
+def test_guesses_at_the_same_time_do_not_get_around_the_limit(api: Api) -> None:
     """Twenty that all pass the check before the first is counted: the right one among the late ones fails."""
-    throttle, key, moment = Throttle(), ("192.0.2.1", "ann"), now()
+    database, moment = api.context.database, now()
     for _ in range(20):
-        throttle.check(key, moment)
+        with database.reading() as session:
+            check(session, KEY, moment)
     for _ in range(MOST_FAILURES):
-        throttle.settle(key, moment, right=False)
+        with database.writing() as session:
+            settle(session, KEY, moment, right=False)
     for right in (False, True):
-        with pytest.raises(TooManyRequests):
-            throttle.settle(key, moment, right=right)
+        with pytest.raises(TooManyRequests), database.writing() as session:
+            settle(session, KEY, moment, right=right)
 
 
-def test_a_flood_of_names_lifts_no_ban(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_of_names_lifts_no_ban(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttling, "MOST_KEYS", 100)
-    throttle, key, moment = Throttle(), ("192.0.2.1", "ann"), now()
-    for _ in range(MOST_FAILURES):
-        throttle.settle(key, moment, right=False)
-    for at in range(1000):
-        throttle.settle(("192.0.2.1", f"name {at}"), moment, right=False)
-    assert len(throttle.failures) <= 100
-    with pytest.raises(TooManyRequests):
-        throttle.check(key, moment)
-    throttle.check(key, moment + timedelta(minutes=6))
+    moment = now()
+    with api.context.database.writing() as session:
+        for _ in range(MOST_FAILURES):
+            settle(session, KEY, moment, right=False)
+        for at in range(1000):
+            settle(session, ("192.0.2.1", f"name {at}"), moment, right=False)
+    with api.context.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(FailedLogIn)) <= 100
+        with pytest.raises(TooManyRequests):
+            check(session, KEY, moment)
+        check(session, KEY, moment + timedelta(minutes=6))
+
+
+def test_another_server_knows_of_the_failures(api: Api) -> None:
+    """Failures are counted in the database: it does not help to ask each server a few times."""
+    other = Database(api.context.config.database_url)
+    apps = [api.app, create_app(dataclasses.replace(api.context, database=other))]
+    codes = [log_in(apps[at % 2].test_client(), "wrong").status_code for at in range(MOST_FAILURES + 2)]
+    other.close()
+    assert codes == [531] * MOST_FAILURES + [429] * 2
+
+
+def test_what_was_sent_as_a_name_is_not_kept(api: Api) -> None:
+    form = {"command": "login", "username": "my secret", "password": "wrong"}
+    assert post(api.app.test_client(), **form).status == 531
+    with api.context.database.reading() as session:
+        (row,) = session.scalars(select(FailedLogIn)).all()
+    assert "secret" not in repr(row)
+    assert row.failures == 1
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,19 @@
 """Jobs: rows, steps, results, order; each test has a workflow engine of its own."""
 
+import base64
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import MetaData, create_engine, inspect, select
 
 from mgmt.agents.errors import AgentFailed
 from mgmt.jobs.durable import DurableJobs
 from mgmt.jobs.protocol import Arguments, new_job
 from mgmt.model.states import JobStatus, VmState
 from mgmt.ops import names
+from mgmt.ops.passwords import reveal_password
+from mgmt.runtime import records_url
 from mgmt.store.tables import Event, Job, User, Vm
 from tests.unit.mgmt.small_cloud import SmallCloud
 
@@ -19,8 +21,8 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def jobs(cloud: SmallCloud, tmp_path: Path) -> Iterator[DurableJobs]:
-    jobs = DurableJobs(cloud.runtime, f"sqlite:///{tmp_path / 'jobs.db'}")
+def jobs(cloud: SmallCloud) -> Iterator[DurableJobs]:
+    jobs = DurableJobs(cloud.runtime, records_url(url_of(cloud)))
     jobs.launch()
     yield jobs
     jobs.close(seconds=10)
@@ -114,17 +116,36 @@ def test_a_job_that_nobody_started_is_found(cloud: SmallCloud, jobs: DurableJobs
     assert finished(cloud, job_id).status == JobStatus.succeeded
 
 
-def test_arguments_and_records_hold_no_password(cloud: SmallCloud, jobs: DurableJobs, tmp_path: Path) -> None:
-    from mgmt.ops.passwords import reveal_password
-
+def test_arguments_and_records_hold_no_password(cloud: SmallCloud, jobs: DurableJobs) -> None:
     vm = cloud.new_vm(cloud.new_network())
     job_id = submit(cloud, names.DEPLOY_VM, {"vm_id": vm.id}, vm.id)
     jobs.start(job_id)
     finished(cloud, job_id)
     password = reveal_password(cloud.row(Vm, vm.id), cloud.runtime.seal)
     assert password
-    stored = b"".join(path.read_bytes() for path in tmp_path.glob("*.db*"))
-    assert password.encode() not in stored
-    import base64
+    stored = "".join(text_of(url) for url in {url_of(cloud), records_url(url_of(cloud))})
+    assert vm.id in stored
+    assert password not in stored
+    assert base64.b64encode(password.encode()).decode()[:-4] not in stored
 
-    assert base64.b64encode(password.encode())[:-4] not in stored
+
+def url_of(cloud: SmallCloud) -> str:
+    return cloud.runtime.database.engine.url.render_as_string(hide_password=False)
+
+
+def text_of(url: str) -> str:
+    """All values in all tables of a database."""
+    engine, found = create_engine(url), []
+    with engine.connect() as connection:
+        for schema in inspect(connection).get_schema_names():
+            if schema in ("information_schema", "pg_catalog"):
+                continue
+            tables = MetaData(schema=schema)
+            tables.reflect(connection)
+            found += [
+                str(tuple(row))
+                for table in tables.sorted_tables
+                for row in connection.execute(table.select())
+            ]
+    engine.dispose()
+    return "".join(found)

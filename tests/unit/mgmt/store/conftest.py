@@ -1,6 +1,6 @@
 """A database per test."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,8 @@ from mgmt.store.migrate import upgrade
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'mgmt.db'}")
+def database(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[Database]:
+    opened = Database(new_database() or f"sqlite:///{tmp_path / 'mgmt.db'}")
     upgrade(opened)
     yield opened
     opened.close()

@@ -13,6 +13,7 @@ from mgmt.api.call import Context
 from mgmt.api.dispatch import dispatch, find_command
 from mgmt.api.params import Form
 from mgmt.bootstrap import open_store
+from mgmt.config import default_config, save_config
 from mgmt.jobs.recorded import RecordedJobs
 from mgmt.model.states import AccountType, AddressState, Allocation, TemplateState, VmKind, VmState
 from mgmt.store import tables
@@ -111,9 +112,11 @@ class World:
         return vm
 
 
-def make_world(folder: Path) -> World:
-    """A fresh world below `folder`."""
+def make_world(folder: Path, url: str = "") -> World:
+    """A fresh world below `folder`. `url` is another database's than one there."""
     load_commands()
+    if url:
+        save_config(folder, msgspec.structs.replace(default_config(folder), database_url=url))
     opened = open_store(folder)
     context = Context(database=opened.database, seal=opened.seal, jobs=RecordedJobs(), config=opened.config)
     world = World(folder, context)
@@ -140,11 +143,11 @@ def make_world(folder: Path) -> World:
     return world
 
 
-def open_world(made: World, folder: Path) -> World:
-    """A copy of a world's folder, opened: same ids, own database."""
+def open_world(made: World, folder: Path, url: str = "") -> World:
+    """A copy of a world's folder, opened: same ids, own database. `url` is a copy of the world's."""
     config = msgspec.structs.replace(
         made.context.config,
-        database_url=f"sqlite:///{folder}/mgmt/mgmt.db",
+        database_url=url or f"sqlite:///{folder}/mgmt/mgmt.db",
         key_file=folder / "mgmt/seal.key",
     )
     context = replace(

@@ -1,6 +1,6 @@
 """Every list command of the registry: few statements, and as few for many rows as for one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, fresh_store: Path) -> Iterator[World]:
-    with open_api(tmp_path_factory.mktemp("statements"), like=fresh_store) as api:
+def world(
+    tmp_path_factory: pytest.TempPathFactory, fresh_store: Path, new_database: Callable[[], str]
+) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("statements")
+    with open_api(folder, like=fresh_store, url=new_database()) as api:
         with api.context.database.writing() as session:
             people = populate(session)
             rows, root, made = Rows(session, people), people["root"], {}
