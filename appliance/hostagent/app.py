@@ -18,7 +18,7 @@ from systemvm.engine.renewal import Renewal
 from systemvm.spec import codec
 from systemvm.spec.bootstrap import MGMT_NAME
 from systemvm.spec.certificate import SignedCertificate
-from systemvm.spec.host import Domain, HostState, Volume
+from systemvm.spec.host import Domain, DomainSnapshot, DomainStatus, HostState, Volume
 from systemvm.spec.types import Problem, Uuid
 
 _log = logging.getLogger("pileus.host")
@@ -45,6 +45,7 @@ def create_app(host: Host, names_of: Callable[[Mapping[str, Any]], set[str]] = r
     _add_host_routes(app, host)
     _add_certificate_routes(app, own_certificate(host.config))
     _add_domain_routes(app, host)
+    _add_snapshot_routes(app, host)
     _add_volume_routes(app, host)
     _answer_errors(app)
     return app
@@ -106,12 +107,30 @@ def _add_domain_routes(app: Flask, host: Host) -> None:
         document = _document(Domain)
         _require_same(_uuid(uuid), document.id)
         status = host.domains.put(document, force=_flag("force"), wait=_wait())
-        return _answer(status, 202 if status.state == "preparing" else 200)
+        return _status(status)
 
     @app.delete("/v1/domains/<uuid>")
     def delete_domain(uuid: str) -> Response:
         host.domains.delete(_uuid(uuid), wait=_wait())
         return Response(status=204)
+
+
+def _add_snapshot_routes(app: Flask, host: Host) -> None:
+    @app.put("/v1/domains/<uuid>/snapshots/<snapshot>")
+    def take_snapshot(uuid: str, snapshot: str) -> Response:
+        document = _document(DomainSnapshot)
+        _require_same(_uuid(snapshot), document.id)
+        return _status(host.snapshots.take(_uuid(uuid), document, wait=_wait()))
+
+    @app.delete("/v1/domains/<uuid>/snapshots/<snapshot>")
+    def drop_snapshot(uuid: str, snapshot: str) -> Response:
+        return _status(host.snapshots.drop(_uuid(uuid), _uuid(snapshot), wait=_wait()))
+
+    @app.post("/v1/domains/<uuid>/snapshots/<snapshot>/revert")
+    def revert_snapshot(uuid: str, snapshot: str) -> Response:
+        document = _document(DomainSnapshot)
+        _require_same(_uuid(snapshot), document.id)
+        return _status(host.snapshots.revert(_uuid(uuid), document, wait=_wait()))
 
 
 def _add_volume_routes(app: Flask, host: Host) -> None:
@@ -190,6 +209,10 @@ def _wait() -> float:
 
 def _answer(data: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(data), status, mimetype="application/json")
+
+
+def _status(status: DomainStatus) -> Response:
+    return _answer(status, 202 if status.state == "preparing" else 200)
 
 
 def _error(code: str, message: str, status: int, problems: Iterable[Problem] = ()) -> Response:

@@ -5,6 +5,8 @@ import logging
 import re
 import shutil
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,29 @@ class Domains:
             raise operation.error
         self._operations.forget(uuid)
 
+    def work_on(
+        self, uuid: str, key: str, work: Callable[[Any, Operation], None], *, wait: float
+    ) -> DomainStatus:
+        """Do `work` with a VM's libvirt domain while nothing else is done with the VM; as `put` otherwise.
+
+        `key` tells whether a second request asks for the same. Raises NotFound, Conflict, HostError.
+        """
+        domain = self._hypervisor.find(uuid)
+        if domain is None:
+            raise NotFound(f"no VM {uuid} on this host")
+        name = domain.name().removeprefix(NAME_PREFIX)
+        operation = self._operations.start(
+            uuid, f"VM {name}", key, lambda operation: _named(name, operation, partial(work, domain))
+        )
+        if operation.wait(wait) and operation.error:
+            raise operation.error
+        return self.get(uuid)
+
+    def start_anew(self, domain: Any) -> None:
+        """Power-cycle a VM at once, from the disks that it has."""
+        power_off(domain, 0.0, lambda _step: None)
+        self._start(domain, domain.UUIDString())
+
     def attachments(self) -> dict[str, str]:
         """Volume to the VM that has it, running or by definition."""
         found = {}
@@ -170,12 +195,7 @@ class Domains:
 
     def _apply(self, document: Domain, operation: Operation, force: bool) -> None:
         with contextlib.ExitStack() as undo:
-            try:
-                self._apply_steps(document, operation, force, undo)
-            except EngineError as error:
-                raise StepFailed(f"VM {document.name}", operation.step, str(error)) from error
-            except (libvirt.libvirtError, OSError) as error:
-                raise StepFailed(f"VM {document.name}", operation.step, str(error)) from error
+            _named(document.name, operation, lambda step: self._apply_steps(document, step, force, undo))
             undo.pop_all()
         self._remember(document)
 
@@ -322,6 +342,14 @@ class Domains:
 
     def _vnc_socket(self, uuid: str) -> Path:
         return self._paths.vnc / f"{uuid}.sock"
+
+
+def _named(name: str, operation: Operation, work: Callable[[Operation], None]) -> None:
+    """Do it; what goes wrong names the VM and the step."""
+    try:
+        work(operation)
+    except (EngineError, libvirt.libvirtError, OSError) as error:
+        raise StepFailed(f"VM {name}", operation.step, str(error)) from error
 
 
 def _discard(domain: Any) -> None:

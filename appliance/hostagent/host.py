@@ -12,6 +12,7 @@ from appliance.hostagent.config import HostAgentConfig
 from appliance.hostagent.domains import Domains
 from appliance.hostagent.hypervisor import Hypervisor
 from appliance.hostagent.networks import HostNetworks
+from appliance.hostagent.snapshots import Snapshots
 from appliance.hostagent.templates import TemplateCache
 from appliance.hostagent.volumes import VolumeStore
 from appliance.paths import Paths
@@ -34,6 +35,7 @@ class Host:
         self._pools = {name: Path(folder) for name, folder in config.pools.items()}
         self.volumes = VolumeStore(self._pools, self.templates)
         self.domains = Domains(config, paths, self.hypervisor, self.volumes, self.templates, self.networks)
+        self.snapshots = Snapshots(self.domains, self.volumes)
 
     def info(self) -> HostInfo:
         """What the host is and has."""

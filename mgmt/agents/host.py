@@ -13,6 +13,7 @@ from systemvm.spec.host import (
     HOST_AGENT_PORT,
     TUNNEL_PORT,
     Domain,
+    DomainSnapshot,
     DomainStatus,
     HostInfo,
     HostState,
@@ -105,6 +106,18 @@ class HostAgent(CertifiedCalls):
                 query={"wait": str(WAIT_SECONDS)},
             )
 
+    def put_snapshot(self, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
+        """Keep a VM as it is now."""
+        return self._work("PUT", f"/v1/domains/{domain_id}/snapshots/{snapshot.id}", snapshot)
+
+    def delete_snapshot(self, domain_id: str, snapshot_id: str) -> DomainStatus:
+        """Remove a snapshot; gone already is fine."""
+        return self._work("DELETE", f"/v1/domains/{domain_id}/snapshots/{snapshot_id}")
+
+    def revert(self, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
+        """Put a VM back to a snapshot."""
+        return self._work("POST", f"/v1/domains/{domain_id}/snapshots/{snapshot.id}/revert", snapshot)
+
     def put_volume(self, volume: Volume) -> HostVolume:
         """Make or grow a volume of its own, attached to nothing."""
         with self._client() as client:
@@ -126,6 +139,18 @@ class HostAgent(CertifiedCalls):
         endpoint = self._endpoint
         with self._client(endpoint.tunnel_port) as client:
             return shown_to(Wire(f"relay of host {endpoint.name}", client))
+
+    def _work(self, method: str, path: str, body: Struct | None = None) -> DomainStatus:
+        """Long work on a VM: it answers `preparing` and goes on."""
+        with self._client() as client:
+            return self._wire(client).ask(
+                method,
+                path,
+                DomainStatus,
+                body=body,
+                seconds=WAIT_SECONDS + 60.0,
+                query={"wait": str(WAIT_SECONDS)},
+            )
 
     def _ask(self, method: str, path: str, kind: type[T]) -> T:
         with self._client() as client:

@@ -212,6 +212,7 @@ def _member(caller: Caller, session: Session, row: Any, use: bool) -> bool:
 
 OWNED = (
     tables.Vm,
+    tables.VmSnapshot,
     tables.Nic,
     tables.NicAddress,
     tables.AffinityGroup,

@@ -86,13 +86,21 @@ class Call:
         return self.context.clock()
 
     def submit(
-        self, workflow: str, arguments: Arguments, *, kind: str | None = None, about: Identified | None = None
+        self,
+        workflow: str,
+        arguments: Arguments,
+        *,
+        kind: str | None = None,
+        about: Identified | None = None,
+        lock: str = "",
     ) -> Job:
         """Leave the rest to a workflow: its job is written with this transaction, started after commit.
 
-        `about` is the object of the job and `kind` its name on the wire (`VirtualMachine`).
+        `about` is the object of the job and `kind` its name on the wire (`VirtualMachine`). Jobs with one
+        `lock`, which is the id of `about` if empty, run one after the other.
         """
         job = self._job(workflow, arguments, kind, about)
+        job.lock_key = lock
         self.jobs.append(job.id)
         return job
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 from mgmt.alloc.counted import recount
 from mgmt.alloc.limits import counts_of
 from mgmt.doctor.finding import Finding
-from mgmt.model.states import AddressState, NetworkState, RuleState, VmState, VolumeState
+from mgmt.model.states import AddressState, NetworkState, RuleState, VmSnapshotState, VmState, VolumeState
 from mgmt.store.tables import (
     Account,
     BalancerMember,
@@ -22,6 +22,7 @@ from mgmt.store.tables import (
     PortForwardingRule,
     PublicAddress,
     Vm,
+    VmSnapshot,
     Volume,
 )
 
@@ -29,6 +30,7 @@ ON_ADDRESSES: tuple[Any, ...] = (FirewallRule, PortForwardingRule, BalancerRule)
 RULES = (*ON_ADDRESSES, EgressRule)
 MOVING = (VmState.starting, VmState.stopping, VmState.expunging)
 ACCOUNTS_AT_ONCE = 500
+UNSETTLED = (VmSnapshotState.creating, VmSnapshotState.reverting, VmSnapshotState.expunging)
 
 
 def examine_rows(session: Session, busy: set[str]) -> Iterator[Finding]:
@@ -63,6 +65,7 @@ def _left_behind(session: Session, busy: set[str]) -> Iterator[Finding]:
     pairs: tuple[tuple[str, Any, Any, Any], ...] = (
         ("NIC", Nic, Nic.vm_id, Vm),
         ("volume", Volume, Volume.vm_id, Vm),
+        ("VM snapshot", VmSnapshot, VmSnapshot.vm_id, Vm),
         ("secondary address", NicAddress, NicAddress.nic_id, Nic),
         ("balancer member", BalancerMember, BalancerMember.vm_id, Vm),
         ("router", Vm, Vm.network_id, Network),
@@ -89,12 +92,13 @@ def _unfinished(session: Session, busy: set[str]) -> Iterator[Finding]:
     waiting: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
         *(("rule", rule, (RuleState.add, RuleState.revoke)) for rule in RULES),
         ("volume", Volume, (VolumeState.creating,)),
+        ("VM snapshot", VmSnapshot, UNSETTLED),
         ("network", Network, (NetworkState.implementing, NetworkState.shutdown)),
         ("public address", PublicAddress, (AddressState.releasing,)),
     )
     for kind, table, states in waiting:
         for row in session.scalars(select(table).where(table.state.in_(states), table.removed.is_(None))):
-            if row.id not in busy and getattr(row, "network_id", None) not in busy:
+            if not {row.id, getattr(row, "network_id", None), getattr(row, "vm_id", None)} & busy:
                 problem = f"is in state {row.state}, but no job is about it"
                 yield Finding(kind, row.id, _name(row), problem, "restart its network, or delete it")
 

@@ -3,7 +3,7 @@
 from mgmt.agents.host import HostAgent, HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint, TunnelledAgent
 from mgmt.agents.tls import Credentials
-from systemvm.spec.host import Domain, DomainStatus, HostInfo, HostState, HostVolume, Volume
+from systemvm.spec.host import Domain, DomainSnapshot, DomainStatus, HostInfo, HostState, HostVolume, Volume
 
 
 class KvmDriver:
@@ -39,6 +39,18 @@ class KvmDriver:
     def delete_domain(self, host: HostEndpoint, domain_id: str) -> None:
         """See Driver."""
         self._agent(host).delete_domain(domain_id)
+
+    def put_snapshot(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
+        """See Driver."""
+        return self._agent(host).put_snapshot(domain_id, snapshot)
+
+    def delete_snapshot(self, host: HostEndpoint, domain_id: str, snapshot_id: str) -> DomainStatus:
+        """See Driver."""
+        return self._agent(host).delete_snapshot(domain_id, snapshot_id)
+
+    def revert(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
+        """See Driver."""
+        return self._agent(host).revert(domain_id, snapshot)
 
     def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
         """See Driver."""

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
-from systemvm.spec.host import Domain, DomainStatus, HostInfo, HostState, HostVolume, Volume
+from systemvm.spec.host import Domain, DomainSnapshot, DomainStatus, HostInfo, HostState, HostVolume, Volume
 
 
 class Driver(Protocol):
@@ -30,6 +30,18 @@ class Driver(Protocol):
 
     def delete_domain(self, host: HostEndpoint, domain_id: str) -> None:
         """Stop a VM and remove all that is its own, volumes that were never detached included."""
+
+    def put_snapshot(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
+        """Keep a VM's volumes, and its memory if wanted, as they are now; there already is fine.
+
+        `preparing` while that takes long.
+        """
+
+    def delete_snapshot(self, host: HostEndpoint, domain_id: str, snapshot_id: str) -> DomainStatus:
+        """Remove what `put_snapshot` kept; gone already is fine."""
+
+    def revert(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
+        """Put a running VM back to a snapshot with memory, a stopped one to one without."""
 
     def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
         """Make or grow a volume that outlives the VMs it is attached to."""

@@ -23,6 +23,7 @@ from systemvm.spec.bootstrap import FILE_NAME, Bootstrap
 from systemvm.spec.certificate import CertificateRequest, CertificateTaken, SignedCertificate
 from systemvm.spec.host import (
     Domain,
+    DomainSnapshot,
     DomainStatus,
     HostInfo,
     HostState,
@@ -45,7 +46,8 @@ OWN_BRIDGES = frozenset({"cloud0", "pileus-mgmt", "pileus-public"})
 class SimulatedHost:
     """One host: sizes, documents, and what became of them. `is_down` makes it unreachable.
 
-    For tests that are about them: `identity` is its certificate, `relay` what its relay shows instead.
+    `snapshots` are those inside of volumes. For tests that are about them: `identity` is its certificate,
+    `relay` what its relay shows instead.
     """
 
     name: str
@@ -59,6 +61,7 @@ class SimulatedHost:
     status: dict[str, DomainStatus] = field(default_factory=dict)
     volumes: dict[str, HostVolume] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    snapshots: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     identity: SimulatedIdentity | None = None
     relay: Shown | None = None
 
@@ -171,6 +174,37 @@ class Simulator:
             for volume in domain.volumes if domain else ():
                 if volume.id not in found.kept:
                     found.volumes.pop(volume.id, None)
+                    found.snapshots.pop(volume.id, None)
+
+    @_met
+    def put_snapshot(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
+        """See Driver."""
+        with self._domain(host, domain_id) as (found, domain):
+            if snapshot.memory and domain.power is not Power.running:
+                raise AgentRefused(f"host {host.name}", f"VM {domain_id} does not run, so it has no memory")
+            for volume in domain.volumes:
+                found.snapshots[volume.id].add(snapshot.id)
+            return found.status[domain_id]
+
+    @_met
+    def delete_snapshot(self, host: HostEndpoint, domain_id: str, snapshot_id: str) -> DomainStatus:
+        """See Driver."""
+        with self._domain(host, domain_id) as (found, domain):
+            for volume in domain.volumes:
+                found.snapshots[volume.id].discard(snapshot_id)
+            return found.status[domain_id]
+
+    @_met
+    def revert(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
+        """See Driver."""
+        with self._domain(host, domain_id) as (found, domain):
+            if snapshot.memory != (domain.power is Power.running):
+                word = "run" if snapshot.memory else "be stopped"
+                raise AgentRefused(f"host {host.name}", f"VM {domain_id} must {word} to go back to that")
+            lacks = [item.id for item in domain.volumes if snapshot.id not in found.snapshots[item.id]]
+            if lacks:
+                raise AgentRefused(f"host {host.name}", f"snapshot {snapshot.id} is not in volume {lacks[0]}")
+            return found.status[domain_id]
 
     @_met
     def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
@@ -192,6 +226,7 @@ class Simulator:
             if owner:
                 raise AgentConflict(f"host {host.name}", f"volume {volume_id} is attached to VM {owner}")
             found.volumes.pop(volume_id, None)
+            found.snapshots.pop(volume_id, None)
             found.kept.discard(volume_id)
 
     @_met
@@ -236,6 +271,15 @@ class Simulator:
                     status, state="stopped", reason="its host rebooted", host_rebooted=True
                 )
                 self.machines.pop(domain_id, None)
+
+    @contextmanager
+    def _domain(self, host: HostEndpoint, domain_id: str) -> Iterator[tuple[SimulatedHost, Domain]]:
+        """A host and a VM that it knows, for one change. Raises AgentNotFound."""
+        found = self.host(host)
+        with self._locks[found.address]:
+            if domain_id not in found.domains:
+                raise AgentNotFound(f"host {host.name}", f"no VM {domain_id} on this host")
+            yield found, found.domains[domain_id]
 
     def _check_bridges(self, host: SimulatedHost, domain: Domain) -> None:
         there = OWN_BRIDGES | {

@@ -52,6 +52,23 @@ class VmState(StrEnum):
     error = "Error"
 
 
+class VmSnapshotState(StrEnum):
+    """State of a VM snapshot."""
+
+    creating = "Creating"
+    ready = "Ready"
+    reverting = "Reverting"
+    expunging = "Expunging"
+    error = "Error"
+
+
+class VmSnapshotKind(StrEnum):
+    """What a VM snapshot keeps."""
+
+    disk = "Disk"
+    disk_and_memory = "DiskAndMemory"
+
+
 class VmKind(StrEnum):
     """What a VM is; all but `user` are system VMs (CloudStack's names in answers: see `SYSTEM_VM_TYPES`)."""
 

@@ -14,6 +14,8 @@ class UsageType(IntEnum):
     template = 7
     iso = 8
     snapshot = 9
+    vm_snapshot = 25
+    vm_snapshot_on_primary = 27
 
 
 USAGE_WORDS: Final = {
@@ -24,5 +26,7 @@ USAGE_WORDS: Final = {
     UsageType.template: ("TEMPLATE", "Template Usage"),
     UsageType.iso: ("ISO", "ISO Usage"),
     UsageType.snapshot: ("SNAPSHOT", "Snapshot Usage"),
+    UsageType.vm_snapshot: ("VM_SNAPSHOT", "VM Snapshot Usage"),
+    UsageType.vm_snapshot_on_primary: ("VM_SNAPSHOT_ON_PRIMARY", "VM Snapshot on primary storage Usage"),
 }
 """Name and description of each type."""

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mgmt.agents.host import HostEndpoint
 from mgmt.alloc.sizes import size_of
 from mgmt.desired.domain import (
     SYSTEM_IMAGE,
@@ -17,6 +18,7 @@ from mgmt.desired.domain import (
 )
 from mgmt.desired.host import guest_bridge
 from mgmt.desired.links import link_name
+from mgmt.drivers.protocol import Driver
 from mgmt.model.errors import CloudError, Unavailable
 from mgmt.model.states import VmKind, VmState
 from mgmt.ops.endpoints import driver_of, host_endpoint, placed_host
@@ -64,15 +66,23 @@ def put_vm(
         host = session.get_one(Host, host_id) if host_id else placed_host(session, vm)
         document = compile_domain(runtime, session, vm, power)
         driver, endpoint = driver_of(runtime, host), host_endpoint(host)
-    status: DomainStatus | None = driver.put_domain(endpoint, document, force=force)
-    waited = 0.0
-    while status is not None and status.state == "preparing" and waited < DEADLINE:
-        runtime.sleep(_POLL)
-        waited += _POLL
-        status = driver.domain_status(endpoint, vm_id)
+    status = followed(runtime, driver, endpoint, driver.put_domain(endpoint, document, force=force))
     if status is None or not _is_so(status, power):
         raise CloudError(f"VM {document.name} on host {host.name}: {_words(status, power)}")
     return status.reason
+
+
+def followed(
+    runtime: Runtime, driver: Driver, endpoint: HostEndpoint, status: DomainStatus
+) -> DomainStatus | None:
+    """What a host says of a VM once it no longer works on it; None when the VM is gone."""
+    last: DomainStatus | None = status
+    waited = 0.0
+    while last is not None and last.state == "preparing" and waited < DEADLINE:
+        runtime.sleep(_POLL)
+        waited += _POLL
+        last = driver.domain_status(endpoint, status.id)
+    return last
 
 
 def put_as_it_is(runtime: Runtime, vm_id: str) -> None:
@@ -224,7 +234,12 @@ def _pull(runtime: Runtime, session: Session, template: Template) -> TemplatePul
 
 
 def _is_so(status: DomainStatus, power: str) -> bool:
-    return status.state in _MEANS[power] and not status.reason.startswith("the last change failed")
+    return status.state in _MEANS[power] and not has_failed(status)
+
+
+def has_failed(status: DomainStatus) -> bool:
+    """Whether the last work of a host on a VM ended badly."""
+    return status.reason.startswith("the last change failed")
 
 
 def _words(status: DomainStatus | None, power: str) -> str:

@@ -16,6 +16,10 @@ RESTORE_VM: Final = "restore_vm"  # vm_id, template_id, size (bytes; 0: as befor
 PLUG_NIC: Final = "plug_nic"  # vm_id, nic_id (of a row that the caller inserted)
 UNPLUG_NIC: Final = "unplug_nic"  # vm_id, nic_id
 
+CREATE_VM_SNAPSHOT: Final = "create_vm_snapshot"  # snapshot_id, vm_id (a row in state Creating)
+REVERT_VM_SNAPSHOT: Final = "revert_to_vm_snapshot"  # snapshot_id, vm_id (in state Reverting)
+DELETE_VM_SNAPSHOT: Final = "delete_vm_snapshot"  # snapshot_id, vm_id (in state Expunging)
+
 CREATE_VOLUME: Final = "create_volume"  # volume_id, vm_id=None (attach to it)
 ATTACH_VOLUME: Final = "attach_volume"  # volume_id, vm_id, device=None
 DETACH_VOLUME: Final = "detach_volume"  # volume_id

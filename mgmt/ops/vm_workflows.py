@@ -16,6 +16,7 @@ from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 from mgmt.ops.states import read_vm, set_vm
 from mgmt.ops.system_vms import put_down
+from mgmt.ops.vm_snapshots import drop_all
 from mgmt.ops.vms import network_ids
 from mgmt.ops.volumes import delete_volume, make_data_files
 from mgmt.store.tables import (
@@ -210,6 +211,7 @@ def _start_expunging(runtime: Runtime, vm_id: str) -> str:
 
 
 def _remove_from_host(runtime: Runtime, vm_id: str) -> None:
+    drop_all(runtime, vm_id)
     vm = read_vm(runtime, vm_id)
     remove_vm(runtime, vm_id, vm.host_id or vm.last_host_id)
 

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import event, inspect, select
 from sqlalchemy.orm import Session
 
-from mgmt.model.states import AddressState, TemplateState, VmKind, VmState
+from mgmt.model.states import AddressState, TemplateState, VmKind, VmSnapshotState, VmState
 from mgmt.model.usage import UsageType
-from mgmt.store.tables import PublicAddress, Snapshot, Template, UsageSpan, Vm, Volume
+from mgmt.store.tables import PublicAddress, Snapshot, Template, UsageSpan, Vm, VmSnapshot, Volume
 from mgmt.store.tables.base import now
 
 NO_VM = (VmState.destroyed, VmState.expunging, VmState.error)
@@ -27,6 +27,7 @@ WATCHED: dict[type[Any], tuple[str, ...]] = {
     PublicAddress: ("state", "removed", "account_id", "is_system"),
     Template: ("state", "removed", "size", "account_id"),
     Snapshot: ("state", "removed", "physical_size", "account_id"),
+    VmSnapshot: ("state", "removed", "account_id"),
 }
 """The columns that decide what is used."""
 
@@ -140,8 +141,18 @@ def _uses(session: Session, row: Any, fresh: Mapping[str, Vm]) -> Iterator[Use]:
         if row.state == TemplateState.ready and not row.is_builtin:
             kind = UsageType.iso if row.kind == "iso" else UsageType.template
             yield Use(kind, *owner, row.size)
-    elif isinstance(row, Snapshot) and row.state == BACKED_UP:
-        yield Use(UsageType.snapshot, *owner, row.physical_size)
+    else:
+        yield from _of_snapshot(row)
+
+
+def _of_snapshot(row: Snapshot | VmSnapshot) -> Iterator[Use]:
+    owner = (row.account_id, row.domain_id)
+    if isinstance(row, Snapshot):
+        if row.state == BACKED_UP:
+            yield Use(UsageType.snapshot, *owner, row.physical_size)
+    elif row.state not in (VmSnapshotState.creating, VmSnapshotState.error):
+        yield Use(UsageType.vm_snapshot, *owner, row.size)
+        yield Use(UsageType.vm_snapshot_on_primary, *owner, row.physical_size)
 
 
 def _of_vm(vm: Vm) -> Iterator[Use]:

@@ -129,6 +129,14 @@ class Domain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reboots: Annotated[int, Meta(ge=0)] = 0
 
 
+class DomainSnapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A VM snapshot: all its volumes at one moment; with `memory` also the memory of the running VM."""
+
+    version: Literal[1] = 1
+    id: Uuid
+    memory: bool = False
+
+
 class DomainStatus(Struct, frozen=True, kw_only=True):
     """What libvirt says about a VM, and why in words.
 

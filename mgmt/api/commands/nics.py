@@ -19,6 +19,7 @@ from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmState
 from mgmt.ops import names
 from mgmt.ops.nics import check_unused
+from mgmt.ops.vm_snapshots import refuse_with_snapshots
 from mgmt.ops.vms import add_nic, check_vm_name
 from mgmt.store.tables import Job, Network, Nic, NicAddress, Vm
 
@@ -59,6 +60,7 @@ class AddNicToVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         """Insert the NIC; network, router and host follow."""
         vm = user_vm(call, self.virtualmachineid, "virtualmachineid")
         must_be(vm, "plugged into a network", VmState.running, VmState.stopped)
+        refuse_with_snapshots(call.session, vm, "no NIC can be added to it")
         network = call.row(Network, self.networkid)
         there = _nics(call, vm)
         if network.account_id != vm.account_id or network.zone_id != vm.zone_id:
@@ -97,6 +99,7 @@ class RemoveNicFromVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         """Neither the default NIC, nor one that rules lead to."""
         vm = user_vm(call, self.virtualmachineid, "virtualmachineid")
         must_be(vm, "taken out of a network", VmState.running, VmState.stopped)
+        refuse_with_snapshots(call.session, vm, "no NIC can be removed from it")
         nic = _nic_of(call, vm, self.nicid)
         if nic.is_default:
             raise ParameterError(

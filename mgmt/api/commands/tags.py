@@ -22,6 +22,7 @@ from mgmt.store.tables.base import Identified
 
 TAGGABLE: dict[str, type[Identified]] = {
     "UserVm": tables.Vm,
+    "VMSnapshot": tables.VmSnapshot,
     "Volume": tables.Volume,
     "Template": tables.Template,
     "ISO": tables.Template,

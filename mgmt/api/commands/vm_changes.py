@@ -28,6 +28,7 @@ from mgmt.ops.instance_groups import group_named
 from mgmt.ops.passwords import set_new_password
 from mgmt.ops.restore import fresh_root_size
 from mgmt.ops.user_data import give_user_data, touch_routers_of
+from mgmt.ops.vm_snapshots import refuse_with_snapshots
 from mgmt.ops.vms import check_vm_name, network_ids
 from mgmt.store.tables import Account, Job, ServiceOffering, Template, UserData, Vm
 from mgmt.store.tables.base import new_id
@@ -168,6 +169,7 @@ class RestoreVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         """A running one runs again afterwards. The old root disk is removed once the new one works."""
         vm = user_vm(call, self.virtualmachineid, "virtualmachineid")
         must_be(vm, "restored", VmState.running, VmState.stopped)
+        refuse_with_snapshots(call.session, vm, "it cannot be restored")
         template = call.row_or_none(Template, self.templateid)
         if template is None and vm.template_id is not None:
             template = call.session.get(Template, vm.template_id)
@@ -194,6 +196,7 @@ def _resize(call: Call, vm_id: str, offering_id: str, details: Mapping[str, str]
     """Give a stopped VM an offering and a size, and count the difference. Raises LimitReached."""
     vm, offering = user_vm(call, vm_id), call.row(ServiceOffering, offering_id)
     must_be(vm, "given another size", VmState.stopped)
+    refuse_with_snapshots(call.session, vm, "its size cannot change")
     if offering.system_vm_type is not None or offering.state != "Active":
         raise wrong_value("serviceofferingid", offering.name, "an active offering for guests")
     before = amounts_of_vm(call.session, vm)

@@ -15,6 +15,7 @@ from mgmt.model.errors import ParameterError
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import VmKind, VolumeKind, VolumeState
 from mgmt.ops import names
+from mgmt.ops.vm_snapshots import refuse_with_snapshots
 from mgmt.store.tables import Account, DiskOffering, Job, Vm, Volume
 
 
@@ -35,6 +36,7 @@ class ResizeVolume(AsyncCommand, kw_only=True, frozen=True):
         row, vm = _user_volume(call, self.id)
         if vm is not None:
             check_attachable(vm)
+            refuse_with_snapshots(call.session, vm, f"volume {row.name} cannot be resized")
         if row.state not in (VolumeState.allocated, VolumeState.ready):
             raise ParameterError(f"Volume {row.name} is {row.state}; only Allocated and Ready ones grow")
         offering = call.row_or_none(DiskOffering, self.diskofferingid)

@@ -17,6 +17,7 @@ from mgmt.api.responses.volumes import VOLUME
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops import names
+from mgmt.ops.vm_snapshots import refuse_with_snapshots
 from mgmt.store.tables import Cluster, DiskOffering, Host, Job, Pod, StoragePool, Vm, Volume, Zone
 
 GIB = 1024**3
@@ -79,6 +80,7 @@ class CreateVolume(AsyncCommand, kw_only=True, frozen=True):
             raise ParameterError("Send zoneid, or virtualmachineid of a VM in the zone")
         if vm is not None:
             check_attachable(vm)
+            refuse_with_snapshots(call.session, vm, "no volume can be attached to it")
         offering = call.row(DiskOffering, self.diskofferingid)
         size = self._bytes(offering)
         reserve_all(call.session, call.owner.account, amounts_of_volumes(size))
@@ -118,6 +120,7 @@ class AttachVolume(AsyncCommand, kw_only=True, frozen=True):
         """Both must be free and the same owner's."""
         row, vm = call.row(Volume, self.id), call.row(Vm, self.virtualmachineid)
         check_attachable(vm)
+        refuse_with_snapshots(call.session, vm, "no volume can be attached to it")
         if row.vm_id is not None:
             raise InUse(f"Volume {row.name} is attached to a VM already; detach it first")
         if row.kind != VolumeKind.data or row.state not in (VolumeState.allocated, VolumeState.ready):
@@ -148,6 +151,8 @@ class DetachVolume(AsyncCommand, kw_only=True, frozen=True):
             raise ParameterError(f"Volume {row.name} is not attached")
         if row.kind == VolumeKind.root:
             raise ParameterError(f"Volume {row.name} is a root disk; it goes with its VM")
+        vm = call.session.get_one(Vm, row.vm_id)
+        refuse_with_snapshots(call.session, vm, f"volume {row.name} cannot be detached")
         return call.submit(names.DETACH_VOLUME, {"volume_id": row.id}, kind="Volume", about=row)
 
     def _row(self, call: Call) -> Volume:

@@ -30,6 +30,7 @@ from mgmt.model.configuration.items import (
     STORAGE_OVERPROVISIONING,
     STORAGE_USED_NOTICE,
     USAGE_ENABLED,
+    VM_SNAPSHOT_MAX,
     find_item,
 )
 
@@ -61,6 +62,7 @@ __all__ = [
     "STORAGE_OVERPROVISIONING",
     "STORAGE_USED_NOTICE",
     "USAGE_ENABLED",
+    "VM_SNAPSHOT_MAX",
     "ZONE",
     "Item",
     "Scope",

@@ -38,6 +38,13 @@ EXPUNGE_INTERVAL = Item(
     description="seconds between two looks for destroyed virtual machines to expunge",
     low=1,
 )
+VM_SNAPSHOT_MAX = Item(
+    name="vmsnapshot.max",
+    default=10,
+    category="Advanced",
+    group="Compute",
+    description="how many VM snapshots a virtual machine may have",
+)
 ALLOCATION_ALGORITHM = Item(
     name="vm.allocation.algorithm",
     default="firstfit",
@@ -217,6 +224,7 @@ EXTRACT_URL_SECONDS = Item(
     high=_YEAR_DAYS * _DAY,
 )
 _ALL: tuple[Item[Any], ...] = (
+    VM_SNAPSHOT_MAX,
     EXPUNGE_DELAY,
     EXPUNGE_INTERVAL,
     ALLOCATION_ALGORITHM,

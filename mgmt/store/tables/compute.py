@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mgmt.model.states import VmState
+from mgmt.model.states import VmSnapshotState, VmState
 from mgmt.store.tables.base import Base, Owned, unique_live
 
 
@@ -132,9 +132,15 @@ class UserData(Owned, Base, kw_only=True):
 
 
 class VmSnapshot(Owned, Base, kw_only=True):
-    """All disks of a VM at one moment, and its memory if `kind` is `DiskAndMemory`."""
+    """All disks of a VM at one moment, and its memory if `kind` is `DiskAndMemory`.
+
+    The VM's disks go on from the one that `is_current`. `size` is that of the disks, `physical_size` what
+    the snapshot took when it was made, in bytes.
+    """
 
     __tablename__ = "vm_snapshot"
+    __table_args__ = (unique_live("vm_id", "display_name"),)
+    zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"))
     vm_id: Mapped[str] = mapped_column(ForeignKey("vm.id"), index=True)
     name: Mapped[str] = mapped_column(String(255))
     display_name: Mapped[str] = mapped_column(default="")
@@ -142,4 +148,6 @@ class VmSnapshot(Owned, Base, kw_only=True):
     kind: Mapped[str] = mapped_column(String(16), default="Disk")
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("vm_snapshot.id"), default=None)
     is_current: Mapped[bool] = mapped_column(default=False)
-    state: Mapped[str] = mapped_column(String(16), default="Creating")
+    state: Mapped[str] = mapped_column(String(16), default=VmSnapshotState.creating)
+    size: Mapped[int] = mapped_column(BigInteger, default=0)
+    physical_size: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -25,7 +25,7 @@ from mgmt.drivers.simulator import Simulator
 from mgmt.pki.authority import Authority, host_name
 from systemvm.spec import codec
 from systemvm.spec.certificate import CertificateTaken, SignedCertificate
-from systemvm.spec.host import Domain, HostState, Volume
+from systemvm.spec.host import Domain, DomainSnapshot, HostState, Volume
 from systemvm.spec.state import State
 
 STATUS: dict[type[AgentError], int] = {AgentNotFound: 404, AgentConflict: 409, AgentRefused: 422}
@@ -97,8 +97,19 @@ class SimulatedHostServer:
         self._context.load_cert_chain(pem)
         return taken
 
+    def _snapshot(self, method: str, domain: str, snapshot: str, body: bytes) -> Any:
+        simulator, host = self.simulator, self._host
+        if method == "DELETE":
+            return simulator.delete_snapshot(host, domain, snapshot)
+        document = codec.decode(body, DomainSnapshot)
+        verb = simulator.put_snapshot if method == "PUT" else simulator.revert
+        return verb(host, domain, document)
+
     def _object(self, kind: str, method: str, subject: str, query: dict[str, str], body: bytes) -> Any:
         simulator, host = self.simulator, self._host
+        domain, _, snapshot = subject.partition("/snapshots/")
+        if kind == "domains" and snapshot:
+            return self._snapshot(method, domain, snapshot.removesuffix("/revert"), body)
         if kind == "domains" and method == "PUT":
             return simulator.put_domain(host, codec.decode(body, Domain), force=query.get("force") == "true")
         if kind == "domains" and method == "GET":

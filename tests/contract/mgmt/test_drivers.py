@@ -19,7 +19,7 @@ from mgmt.drivers.simulator import Simulator
 from mgmt.pki.authority import Authority, vm_name
 from systemvm.spec.appliances import TemplateStatus
 from systemvm.spec.certificate import SignedCertificate
-from systemvm.spec.host import Domain, GuestNetwork, HostState, Volume
+from systemvm.spec.host import Domain, DomainSnapshot, GuestNetwork, HostState, Volume
 from systemvm.spec.network import Interfaces, Nic
 from systemvm.spec.state import State
 from systemvm.spec.types import Purpose, Role
@@ -154,6 +154,28 @@ def test_a_volume_of_its_own_outlives_its_vm(bench: Bench) -> None:
     assert set(bench.simulator.hosts[bench.host.address].volumes) == {DATA}
     bench.driver.delete_volume(bench.host, DATA)
     assert bench.simulator.hosts[bench.host.address].volumes == {}
+
+
+def test_a_vm_goes_back_to_a_snapshot(bench: Bench) -> None:
+    bench.driver.put_state(bench.host, _state())
+    with_memory, without = DomainSnapshot(id=NETWORK, memory=True), DomainSnapshot(id=DATA)
+    with pytest.raises(AgentNotFound, match=f"no VM {VM}"):
+        bench.driver.put_snapshot(bench.host, VM, without)
+    bench.driver.put_domain(bench.host, bench.guest("stopped"))
+    with pytest.raises(AgentRefused, match="does not run, so it has no memory"):
+        bench.driver.put_snapshot(bench.host, VM, with_memory)
+    for _ in range(2):
+        assert bench.driver.put_snapshot(bench.host, VM, without).state == "stopped"
+    assert bench.driver.revert(bench.host, VM, without).state == "stopped"
+    bench.driver.put_domain(bench.host, bench.guest())
+    with pytest.raises(AgentRefused, match="must be stopped"):
+        bench.driver.revert(bench.host, VM, without)
+    bench.driver.put_snapshot(bench.host, VM, with_memory)
+    assert bench.driver.revert(bench.host, VM, with_memory).state == "running"
+    for _ in range(2):
+        assert bench.driver.delete_snapshot(bench.host, VM, with_memory.id).state == "running"
+    with pytest.raises(AgentRefused, match=f"is not in volume {DISK}"):
+        bench.driver.revert(bench.host, VM, with_memory)
 
 
 def test_a_machine_is_configured_through_its_host(bench: Bench) -> None:

@@ -1244,6 +1244,7 @@ def upgrade() -> None:
 
     op.create_table(
         "vm_snapshot",
+        sa.Column("zone_id", sa.String(length=36), nullable=False),
         sa.Column("vm_id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("display_name", sa.String(), nullable=False),
@@ -1252,6 +1253,8 @@ def upgrade() -> None:
         sa.Column("parent_id", sa.String(length=36), nullable=True),
         sa.Column("is_current", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("physical_size", sa.BigInteger(), nullable=False),
         sa.Column("account_id", sa.String(length=36), nullable=False),
         sa.Column("domain_id", sa.String(length=36), nullable=False),
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -1261,12 +1264,20 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["domain_id"], ["domain.id"], name=op.f("fk_vm_snapshot_domain_id")),
         sa.ForeignKeyConstraint(["parent_id"], ["vm_snapshot.id"], name=op.f("fk_vm_snapshot_parent_id")),
         sa.ForeignKeyConstraint(["vm_id"], ["vm.id"], name=op.f("fk_vm_snapshot_vm_id")),
+        sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_vm_snapshot_zone_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_vm_snapshot")),
     )
     with op.batch_alter_table("vm_snapshot", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_vm_snapshot_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_snapshot_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_snapshot_vm_id"), ["vm_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_vm_snapshot_vm_id_display_name"),
+            ["vm_id", "display_name"],
+            unique=True,
+            sqlite_where=sa.text("removed IS NULL"),
+            postgresql_where=sa.text("removed IS NULL"),
+        )
 
     op.create_table(
         "volume",
@@ -1623,6 +1634,11 @@ def downgrade() -> None:
 
     op.drop_table("volume")
     with op.batch_alter_table("vm_snapshot", schema=None) as batch_op:
+        batch_op.drop_index(
+            batch_op.f("ix_vm_snapshot_vm_id_display_name"),
+            sqlite_where=sa.text("removed IS NULL"),
+            postgresql_where=sa.text("removed IS NULL"),
+        )
         batch_op.drop_index(batch_op.f("ix_vm_snapshot_vm_id"))
         batch_op.drop_index(batch_op.f("ix_vm_snapshot_domain_id"))
         batch_op.drop_index(batch_op.f("ix_vm_snapshot_account_id"))
