@@ -4,23 +4,21 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, TypeVar, cast
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
-from mgmt.agents.certificates import Shown
 from mgmt.agents.errors import AgentConflict, AgentFailed, AgentNotFound, AgentRefused, AgentUnreachable
 from mgmt.agents.host import HostCertificates, HostEndpoint
-from mgmt.agents.machine import Applied, MachineAgent, MachineEndpoint, MachineHealth
+from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from mgmt.drivers.faults import Faults
-from mgmt.drivers.simulated_identity import ENDLESS, SimulatedIdentity
+from mgmt.drivers.simulated_host import SimulatedHost, places_of
 from mgmt.drivers.simulated_machine import SimulatedMachine
+from mgmt.drivers.simulated_reach import Reached, ReachedCertificates
 from systemvm.spec import codec
 from systemvm.spec.bootstrap import FILE_NAME, Bootstrap
-from systemvm.spec.certificate import CertificateRequest, CertificateTaken, SignedCertificate
 from systemvm.spec.host import (
     Domain,
     DomainSnapshot,
@@ -31,39 +29,16 @@ from systemvm.spec.host import (
     Power,
     Volume,
 )
-from systemvm.spec.state import State
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 #: Names of calls that faults can be planned for; `machine.…` are those to agents in system VMs.
-CALLS = {"request_certificate"}
-GIB = 1024**3
+CALLS = {
+    "request_certificate",
+    *(f"machine.{name}" for name in vars(Reached) if not name.startswith("_")),
+}
 #: Bridges that every host has before mgmt reaches it.
 OWN_BRIDGES = frozenset({"cloud0", "pileus-mgmt", "pileus-public"})
-
-
-@dataclass
-class SimulatedHost:
-    """One host: sizes, documents, and what became of them. `is_down` makes it unreachable.
-
-    `snapshots` are those inside of volumes. For tests that are about them: `identity` is its certificate,
-    `relay` what its relay shows instead.
-    """
-
-    name: str
-    address: str
-    cpus: int = 16
-    memory_mib: int = 65536
-    pools: dict[str, tuple[int, int]] = field(default_factory=lambda: {"primary": (1000 * GIB, 1000 * GIB)})
-    is_down: bool = False
-    state: HostState | None = None
-    domains: dict[str, Domain] = field(default_factory=dict)
-    status: dict[str, DomainStatus] = field(default_factory=dict)
-    volumes: dict[str, HostVolume] = field(default_factory=dict)
-    kept: set[str] = field(default_factory=set)
-    snapshots: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    identity: SimulatedIdentity | None = None
-    relay: Shown | None = None
 
 
 def _met(verb: F) -> F:
@@ -76,11 +51,6 @@ def _met(verb: F) -> F:
 
     CALLS.add(verb.__name__)
     return cast(F, met)
-
-
-def places_of(host: HostEndpoint) -> tuple[str, ...]:
-    """Ids by which faults name a host: its own, and those of what it is in."""
-    return (host.id, *host.places)
 
 
 class Simulator:
@@ -236,11 +206,11 @@ class Simulator:
 
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
         """See Driver. As with a real one, whether anybody is there shows with the first question."""
-        return _Reached(self, endpoint)
+        return Reached(self, endpoint)
 
     def certificates(self, host: HostEndpoint) -> HostCertificates:
         """See Driver."""
-        return _HostCertificates(self, host)
+        return ReachedCertificates(self, host)
 
     def reach(self, endpoint: MachineEndpoint) -> SimulatedMachine:
         """The machine at an address. Raises AgentUnreachable when none runs there."""
@@ -322,85 +292,6 @@ class Simulator:
             bootstrap = codec.decode(domain.config_disk.files[FILE_NAME].encode(), Bootstrap)
             until = self.faults.time.now() + self.boot_seconds if self.boot_seconds else 0.0
             self.machines[domain.id] = SimulatedMachine(bootstrap, until)
-
-
-class _Reached:
-    """`MachineAgent` that looks for its machine at every question: machines come and go."""
-
-    def __init__(self, simulator: Simulator, endpoint: MachineEndpoint) -> None:
-        self._simulator = simulator
-        self._endpoint = endpoint
-
-    def put_state(self, state: State) -> Applied:
-        """See MachineAgent."""
-        with self._met("put_state") as machine:
-            return machine.put_state(state)
-
-    def health(self) -> MachineHealth:
-        """See MachineAgent."""
-        with self._met("health") as machine:
-            return machine.health()
-
-    def read(self, path: str, kind: type[T]) -> T:
-        """See MachineAgent."""
-        with self._met("read") as machine:
-            return machine.read(path, kind)
-
-    def certificate(self) -> Shown:
-        """See Certified."""
-        with self._met("certificate") as machine:
-            return machine.certificate()
-
-    def request_certificate(self) -> CertificateRequest:
-        """See Certified."""
-        with self._met("request_certificate") as machine:
-            return machine.request_certificate()
-
-    def put_certificate(self, signed: SignedCertificate) -> CertificateTaken:
-        """See Certified."""
-        with self._met("put_certificate") as machine:
-            return machine.put_certificate(signed)
-
-    @contextmanager
-    def _met(self, call: str) -> Iterator[SimulatedMachine]:
-        machine = self._simulator.reach(self._endpoint)
-        with self._simulator.faults.met(f"machine.{call}", places_of(self._endpoint.host)):
-            yield machine
-
-
-CALLS |= {f"machine.{name}" for name in vars(_Reached) if not name.startswith("_")}
-
-
-class _HostCertificates:
-    """`HostCertificates` of a host that may have none: then it shows one that never ends."""
-
-    def __init__(self, simulator: Simulator, endpoint: HostEndpoint) -> None:
-        self._simulator = simulator
-        self._endpoint = endpoint
-
-    def certificate(self) -> Shown:
-        """See Certified."""
-        identity = self._simulator.host(self._endpoint).identity
-        return identity.shown() if identity else ENDLESS
-
-    def relay_certificate(self) -> Shown:
-        """See HostCertificates."""
-        return self._simulator.host(self._endpoint).relay or self.certificate()
-
-    def request_certificate(self) -> CertificateRequest:
-        """See Certified."""
-        self._simulator.faults.meet("request_certificate", places_of(self._endpoint))
-        return self._identity().request()
-
-    def put_certificate(self, signed: SignedCertificate) -> CertificateTaken:
-        """See Certified."""
-        return self._identity().take(signed)
-
-    def _identity(self) -> SimulatedIdentity:
-        identity = self._simulator.host(self._endpoint).identity
-        if identity is None:
-            raise AgentNotFound(f"host {self._endpoint.name}", "this simulated host has no certificate")
-        return identity
 
 
 def _check(where: str, document: msgspec.Struct, kind: type[msgspec.Struct]) -> None:

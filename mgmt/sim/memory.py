@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from mgmt.alloc.sizes import CPUS, MEMORY
 from mgmt.desired.domain import Disk, Plug, VmInput, compile_guest
 from mgmt.desired.host import PlacedNetwork, compile_host, guest_bridge
-from mgmt.drivers.simulator import SimulatedHost, Simulator
+from mgmt.drivers.simulated_host import SimulatedHost
+from mgmt.drivers.simulator import Simulator
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops.documents import compile_document
 from mgmt.ops.domains import compile_domain, host_pool

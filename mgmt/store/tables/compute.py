@@ -143,7 +143,7 @@ class VmSnapshot(Owned, Base, kw_only=True):
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"))
     vm_id: Mapped[str] = mapped_column(ForeignKey("vm.id"), index=True)
     name: Mapped[str] = mapped_column(String(255))
-    display_name: Mapped[str] = mapped_column(default="")
+    display_name: Mapped[str] = mapped_column(String(255))
     description: Mapped[str] = mapped_column(default="")
     kind: Mapped[str] = mapped_column(String(16), default="Disk")
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("vm_snapshot.id"), default=None)

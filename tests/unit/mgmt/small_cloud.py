@@ -12,8 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.drivers.faults import Faults
+from mgmt.drivers.simulated_host import GIB
 from mgmt.drivers.simulated_time import SimulatedTime
-from mgmt.drivers.simulator import GIB, Simulator
+from mgmt.drivers.simulator import Simulator
 from mgmt.model.states import Allocation, TemplateState
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly

@@ -1247,7 +1247,7 @@ def upgrade() -> None:
         sa.Column("zone_id", sa.String(length=36), nullable=False),
         sa.Column("vm_id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(length=255), nullable=False),
         sa.Column("description", sa.String(), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("parent_id", sa.String(length=36), nullable=True),

@@ -16,11 +16,14 @@ from mgmt.ops.workflows import WORKFLOWS
 from mgmt.reconcile.loop import Reconciler
 from mgmt.store.tables import Domain
 from tests.long import LONG
+from tests.unit.mgmt.doctor import scenarios
 from tests.unit.mgmt.doctor.crashes import Recorded, survive, work
-from tests.unit.mgmt.doctor.scenarios import SCENARIOS, Scenario
+from tests.unit.mgmt.doctor.scenarios import Scenario
+from tests.unit.mgmt.doctor.snapshot_scenarios import SNAPSHOTS
 from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
 
 pytestmark = pytest.mark.unit
+SCENARIOS = (*scenarios.SCENARIOS, *SNAPSHOTS)
 
 #: Workflows whose crash points are elsewhere, and why.
 ELSEWHERE = {names.DELETE_TEMPLATE: "the storage VM's reports end it: tests of the reconcile loop"}
