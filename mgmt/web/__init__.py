@@ -11,7 +11,13 @@ from flask import Blueprint, Response, send_from_directory
 from mgmt.web.headers import HEADERS
 
 FOLDER = "static"
-FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css", "/favicon.svg": "favicon.svg"}
+FILES = {
+    "/": "index.html",
+    "/page.js": "page.js",
+    "/page.css": "page.css",
+    "/reference.css": "reference.css",
+    "/favicon.svg": "favicon.svg",
+}
 
 
 def create_pages() -> Blueprint:
