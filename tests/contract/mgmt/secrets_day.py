@@ -140,6 +140,8 @@ class Day:
         tenant.startVirtualMachine(id=vm["id"], fetch_result=True)
         url = tenant.createConsoleEndpoint(virtualmachineid=vm["id"])["consoleendpoint"]["url"]
         self.known["console ticket"] = urlsplit(url).fragment
+        extract = self.admin.extractTemplate(id=template, mode="HTTP_DOWNLOAD", fetch_result=True)
+        self.known["download ticket"] = urlsplit(extract["template"]["url"]).path.split("/")[3]
 
     def _changes(self, browser: Browser) -> None:
         """A new password, refused at first, and the end of the session."""

@@ -132,5 +132,9 @@ def test_the_metrics_have_none(day: Day) -> None:
     )
     assert answer.status_code == 200
     assert re.search(r'pileus_vms\{[^}]*state="Running"[^}]*\} 1', answer.text)
+    assert re.search(
+        r'pileus_jobs_finished_total\{result="succeeded",workflow="[a-z._]+"\} [1-9]', answer.text
+    )
+    assert re.search(r'pileus_api_calls_total\{command="deployVirtualMachine",status="200"\} 1', answer.text)
     assert not leaks(day, answer.text)
     assert token not in day.server.log.read_text()

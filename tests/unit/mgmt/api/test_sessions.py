@@ -105,6 +105,7 @@ def test_csrf_a_foreign_page_has_the_cookies_but_not_the_key(api: Api, admin: Cl
 
 
 def test_csrf_a_browser_changes_nothing_by_get(api: Api) -> None:
+    """CVE-2024-45693: a link on a foreign page is a GET with the cookies."""
     session = Session(api)
     seen = {"Sec-Fetch-Site": "same-origin"}
     for registered in REGISTRY.all():
@@ -141,6 +142,7 @@ def test_csrf_a_foreign_page_logs_nobody_in_or_out(ann: Session, api: Api, site:
 
 
 def test_logout_ends_a_session_on_every_server(api: Api, ann: Session) -> None:
+    """CVE-2024-45462: whoever has the cookies of a session that was logged out has nothing."""
     other = Session(api, "ann", PASSWORD)
     database = Database(api.context.config.database_url)
     try:
