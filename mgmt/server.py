@@ -25,6 +25,9 @@ from mgmt.web.reference import create_reference
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 GRACE_SECONDS = 20
 LONGEST_CALL_SECONDS = 120
+KEEP_ALIVE_SECONDS = 20
+"""Longer than the pauses of clients that poll for jobs (2 s most of them, up to 15 s): a connection that ends
+just as the next question is sent is an error to them, and no client asks again."""
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -69,6 +72,7 @@ def serve(
         "threads": config.threads,
         "timeout": LONGEST_CALL_SECONDS,
         "graceful_timeout": GRACE_SECONDS,
+        "keepalive": KEEP_ALIVE_SECONDS,
         "limit_request_line": 8190,
         "control_socket_disable": True,
         "proc_name": "pileus-mgmt",

@@ -52,6 +52,11 @@ class Caller:
         return AccountType(self.account.type)
 
     @property
+    def is_admin(self) -> bool:
+        """Whether the caller administers a domain, or all of them."""
+        return self.type in ADMINS
+
+    @property
     def is_root(self) -> bool:
         """Whether the caller may see and do everything."""
         return self.type is AccountType.root_admin
@@ -152,7 +157,7 @@ def _user(caller: Caller, session: Session, row: Any, use: bool) -> bool:
     if row.id == caller.user.id:
         return True
     account = session.get_one(Account, row.account_id)
-    if caller.type is not AccountType.user and _account(caller, session, account, use):
+    if caller.is_admin and _account(caller, session, account, use):
         return True
     return use and share_project(session, caller.user, row)
 
@@ -200,7 +205,7 @@ def _annotation(caller: Caller, session: Session, row: Any, use: bool) -> bool:
     """Oneself's, or an administrator's; to be read also on what is one's own, unless it is hidden."""
     if row.user_id == caller.user.id:
         return True
-    if caller.type is AccountType.user and (not use or row.admins_only):
+    if not caller.is_admin and (not use or row.admins_only):
         return False
     return _owned(caller, session, row, use)
 

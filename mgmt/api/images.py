@@ -13,7 +13,7 @@ from mgmt.model.configuration import PUBLIC_TEMPLATES_ALLOWED
 from mgmt.model.errors import InUse, ParameterError, PermissionDenied
 from mgmt.model.os_types import os_type_by_id
 from mgmt.model.resources import ResourceType
-from mgmt.model.states import AccountType, ImageKind, TemplateState
+from mgmt.model.states import ImageKind, TemplateState
 from mgmt.ops import names
 from mgmt.ops.templates import touch_storage
 from mgmt.store.configured import configured
@@ -97,7 +97,7 @@ def register(call: Call, zone: Zone, **columns: Any) -> Template:
 def check_public(call: Call, account_id: str) -> None:
     """Raise PermissionDenied unless the caller may show images of this account to everybody."""
     allowed = configured(call.session, PUBLIC_TEMPLATES_ALLOWED, account_id=account_id)
-    if call.caller.type is AccountType.user and not allowed:
+    if not call.caller.is_admin and not allowed:
         name = PUBLIC_TEMPLATES_ALLOWED.name
         raise PermissionDenied(f"Only administrators make templates public here ({name} is false)")
 

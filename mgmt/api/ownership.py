@@ -108,7 +108,7 @@ def visible(
     if account is not None:
         owner = find_owner(session, caller, account, domain_id)
         return _is(table.account_id, owner.account.id)
-    if domain_id is not None and caller.type is not AccountType.user:
+    if domain_id is not None and caller.is_admin:
         if not caller.covers_domain(session, domain_id):
             raise ParameterError(f"Domain {domain_id} is not yours to list; leave domainid away")
         return in_domain(session, table.domain_id, domain_id, recursive=recursive) & _no_project(table)
@@ -119,7 +119,7 @@ def visible(
 
 def _covered(session: Session, caller: Caller, table: Any) -> ColumnElement[bool]:
     """Everything the caller covers as an account or its administrator."""
-    if caller.type is AccountType.user:
+    if not caller.is_admin:
         return _is(table.account_id, caller.account.id)
     if caller.is_root:
         return _no_project(table)
@@ -129,7 +129,7 @@ def _covered(session: Session, caller: Caller, table: Any) -> ColumnElement[bool
 def _of_projects(session: Session, caller: Caller, table: Any) -> ColumnElement[bool]:
     """What belongs to projects in which the caller may call this, and to those of the caller's domains."""
     mine: ColumnElement[bool] = table.account_id.in_(open_projects(session, caller.user, caller.command))
-    if caller.type is AccountType.user:
+    if not caller.is_admin:
         return mine
     if caller.is_root:
         return ~_no_project(table)

@@ -93,7 +93,7 @@ def rights_of_account(session: Session, account: Account) -> Rights:
 
 def rights_of_role(session: Session, role: Role) -> Rights:
     """The rights that a role gives, as they are in this transaction."""
-    if role.removed is not None or role.type not in set(RoleType):
+    if role.removed is not None or not role.is_enabled or role.type not in set(RoleType):
         return Rights(None)
     query = select(RolePermission).where(RolePermission.role_id == role.id, RolePermission.removed.is_(None))
     rules = session.scalars(query.order_by(RolePermission.position, RolePermission.id))

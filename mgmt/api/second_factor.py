@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from mgmt.api.call import Call
 from mgmt.model.errors import PermissionDenied
-from mgmt.model.states import AccountType
 from mgmt.store.tables import LoginSession, User
 
 PROVIDER = "totp"
@@ -37,7 +36,7 @@ def mandate(call: Call, user: User, *, wanted: bool) -> None:
     Raises `PermissionDenied` unless the caller is an administrator, and not the one freed from it.
     """
     caller = call.caller
-    if caller.type is AccountType.user or (caller.user.id == user.id and not wanted):
+    if not caller.is_admin or (caller.user.id == user.id and not wanted):
         raise PermissionDenied(f"Ask another administrator to change mandate2fa of user {user.username}")
     user.totp_mandated = wanted
     if wanted and not user.totp_enabled:

@@ -93,13 +93,14 @@ class Forward:
 
 @dataclass(frozen=True, kw_only=True)
 class Balancer:
-    """A balancer; `members` are (id, address)."""
+    """A balancer; `members` are (id, address), `cidrs` the clients it serves (all without)."""
 
     id: str
     public: str
     public_port: int
     private_port: int
     algorithm: str
+    cidrs: tuple[str, ...] = ()
     members: tuple[tuple[str, str], ...] = ()
 
 

@@ -100,6 +100,7 @@ def _haproxy(wanted: RouterInput) -> Haproxy | None:
                 address=rule.public,
                 port=rule.public_port,
                 algorithm=Algorithm(rule.algorithm),
+                sources=rule.cidrs,
                 members=tuple(
                     Member(id=member, address=address, port=rule.private_port)
                     for member, address in rule.members

@@ -5,11 +5,12 @@ from enum import IntEnum, StrEnum
 
 class AccountType(IntEnum):
     """Kind of account (CloudStack's `accounttype`). A `project` account owns a project's resources; it has
-    no users, so nobody logs in as it."""
+    no users, so nobody logs in as it. A `resource_admin` reaches what a user reaches: only its own."""
 
     user = 0
     root_admin = 1
     domain_admin = 2
+    resource_admin = 3
     project = 5
 
 
@@ -18,6 +19,7 @@ class RoleType(StrEnum):
 
     admin = "Admin"
     domain_admin = "DomainAdmin"
+    resource_admin = "ResourceAdmin"
     user = "User"
 
     @property
@@ -29,6 +31,7 @@ class RoleType(StrEnum):
 _ACCOUNT_TYPES = {
     RoleType.admin: AccountType.root_admin,
     RoleType.domain_admin: AccountType.domain_admin,
+    RoleType.resource_admin: AccountType.resource_admin,
     RoleType.user: AccountType.user,
 }
 

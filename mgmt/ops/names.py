@@ -31,6 +31,7 @@ DETACH_ISO: Final = "detach_iso"  # vm_id
 APPLY_RULE: Final = "apply_rule"  # rule ("firewall", "egress", "port_forwarding", "balancer"), rule_id
 REVOKE_RULE: Final = "revoke_rule"  # rule, rule_id, opened
 ASSIGN_MEMBERS: Final = "assign_members"  # rule_id, member_ids (rows that the caller inserted)
+CHANGE_BALANCER: Final = "change_balancer"  # rule_id, algorithm (its rule has the former)
 REMOVE_MEMBERS: Final = "remove_members"  # rule_id, vm_ids
 
 ASSOCIATE_ADDRESS: Final = "associate_address"  # address_id (claimed with mgmt.alloc.addresses.claim)

@@ -79,6 +79,14 @@ def remove_members(runtime: Runtime, saga: Saga, *, rule_id: str, vm_ids: Sequen
     saga.step("configure the router", lambda: push_change(runtime, network_id))
 
 
+def change_balancer(runtime: Runtime, saga: Saga, *, rule_id: str, algorithm: str) -> None:
+    """Make the router balance by another algorithm; if it refuses, by the one it had."""
+    before: str = saga.step("look at the balancer", lambda: _algorithm(runtime, rule_id))
+    saga.on_failure("go back to the algorithm", lambda: _set_algorithm(runtime, rule_id, before))
+    network_id: str = saga.step("note the algorithm", lambda: _set_algorithm(runtime, rule_id, algorithm))
+    saga.step("configure the router", lambda: push_change(runtime, network_id))
+
+
 def associate_address(runtime: Runtime, saga: Saga, *, address_id: str) -> None:
     """Give a claimed address to its network's router; if it refuses, the address is free again."""
     saga.on_failure("associate the address", lambda: _free(runtime, address_id, touch=True))
@@ -196,6 +204,19 @@ def _restore_members(runtime: Runtime, member_ids: Sequence[str]) -> None:
     with runtime.database.writing() as session:
         for member_id in member_ids:
             session.get_one(BalancerMember, member_id).removed = None
+
+
+def _algorithm(runtime: Runtime, rule_id: str) -> str:
+    with runtime.database.reading() as session:
+        return session.get_one(BalancerRule, rule_id).algorithm
+
+
+def _set_algorithm(runtime: Runtime, rule_id: str, algorithm: str) -> str:
+    with runtime.database.writing() as session:
+        rule = session.get_one(BalancerRule, rule_id)
+        rule.algorithm = algorithm
+        touch_router(session, rule.network_id)
+        return rule.network_id
 
 
 def _network_of_address(runtime: Runtime, address_id: str) -> str:

@@ -230,6 +230,7 @@ class _Rules:
                 public_port=rule.public_port,
                 private_port=rule.private_port,
                 algorithm=rule.algorithm,
+                cidrs=tuple(rule.cidrs),
                 members=tuple(members[rule.id]),
             )
             for rule in self._session.scalars(query.order_by(table.created, table.id))

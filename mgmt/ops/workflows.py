@@ -57,6 +57,7 @@ WORKFLOWS: Mapping[str, Workflow] = {
     names.APPLY_RULE: rules.apply_rule,
     names.REVOKE_RULE: rules.revoke_rule,
     names.ASSIGN_MEMBERS: rules.assign_members,
+    names.CHANGE_BALANCER: rules.change_balancer,
     names.REMOVE_MEMBERS: rules.remove_members,
     names.ASSOCIATE_ADDRESS: rules.associate_address,
     names.RELEASE_ADDRESS: rules.release_address,

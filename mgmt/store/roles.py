@@ -30,6 +30,7 @@ READING = (
 DEFAULTS: tuple[tuple[str, RoleType, str, tuple[tuple[str, str], ...]], ...] = (
     ("Root Admin", RoleType.admin, "Default root admin role", EVERYTHING),
     ("Domain Admin", RoleType.domain_admin, "Default domain admin role", EVERYTHING),
+    ("Resource Admin", RoleType.resource_admin, "Default resource admin role", EVERYTHING),
     ("User", RoleType.user, "Default user role", EVERYTHING),
     ("Read-Only Admin - Default", RoleType.admin, "Default read-only admin role", READING),
     ("Read-Only User - Default", RoleType.user, "Default read-only user role", READING),
@@ -37,6 +38,7 @@ DEFAULTS: tuple[tuple[str, RoleType, str, tuple[tuple[str, str], ...]], ...] = (
 ROLE_OF_TYPE: dict[int, str] = {
     AccountType.root_admin: "Root Admin",
     AccountType.domain_admin: "Domain Admin",
+    AccountType.resource_admin: "Resource Admin",
     AccountType.user: "User",
 }
 """The role of an account that was given none."""

@@ -203,12 +203,16 @@ class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Balancer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A TCP balancer; without members it answers with a refusal, not with a hang."""
+    """A TCP balancer; without members it answers with a refusal, not with a hang.
+
+    Clients that are not within `sources` are refused, if there are any sources.
+    """
 
     id: Uuid
     address: Ipv4
     port: Port
     algorithm: Algorithm = Algorithm.roundrobin
+    sources: tuple[Cidr, ...] = ()
     members: tuple[Member, ...] = ()
 
 

@@ -10,6 +10,7 @@ from mgmt.api.call import Call
 from mgmt.api.commands.roles import read_type
 from mgmt.api.commands.users import NewUser, add_user
 from mgmt.api.commands.zones import refuse_if_used
+from mgmt.api.dns_names import NetworkDomain, read_network_domain
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
 from mgmt.api.params import wrong_value
@@ -77,7 +78,7 @@ def visible_accounts(
 ) -> ColumnElement[bool] | None:
     """The condition on accounts: own one; a domain's or all below the own one for administrators."""
     caller = call.caller
-    if caller.type is AccountType.user or not (every or domain_id or recursive):
+    if not caller.is_admin or not (every or domain_id or recursive):
         return Account.id == caller.account.id
     if domain_id is not None:
         if not caller.covers_domain(call.session, domain_id):
@@ -99,10 +100,13 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
     lastname: Annotated[str, "the last name of the user"]
     email: Annotated[str, "the address of the user"]
     account: Annotated[str | None, "the name of the account; the user's otherwise"] = None
-    accounttype: Annotated[int | None, "0 user, 1 root admin, 2 domain admin; or give roleid"] = None
+    accounttype: Annotated[
+        int | None, "0 user, 1 root admin, 2 domain admin, 3 resource admin; or give roleid"
+    ] = None
     roleid: Annotated[str | None, Ref(Role, use=True), "the role of the account; its type's otherwise"] = None
     domainid: Annotated[str | None, Ref(Domain), "the domain of the account; ROOT otherwise"] = None
     timezone: Annotated[str, "the time zone of the user"] = "UTC"
+    networkdomain: NetworkDomain = None
 
     def run(self, call: Call) -> Account:
         """Check and insert; nobody makes an account more powerful than the own one."""
@@ -113,6 +117,7 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
         name = self.account or self.username
         _check_name_free(call.session, domain, name)
         account = Account(name=name, domain_id=domain.id, type=kind, role_id=self.roleid)
+        account.network_domain = read_network_domain(self.networkdomain)
         call.session.add(account)
         call.session.flush()
         new = NewUser(self.username, self.password, self.firstname, self.lastname, self.email, self.timezone)
@@ -125,7 +130,9 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
             text = "Unable to execute API command createaccount due to missing parameter accounttype"
             raise MissingParameter(text)
         if self.accounttype is not None and self.accounttype not in EVERYONE:
-            raise wrong_value("accounttype", self.accounttype, "0 (user), 1 (root admin) or 2 (domain admin)")
+            raise wrong_value(
+                "accounttype", self.accounttype, "0 (user), 1 (root), 2 (domain) or 3 (resource admin)"
+            )
         if role is None:
             return AccountType(self.accounttype or 0)
         kind = RoleType(role.type).account_type
@@ -135,7 +142,7 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
 
 
 class UpdateAccount(SyncCommand, kw_only=True, frozen=True):
-    """Renames an account, or gives it another role."""
+    """Changes an account's name, role, or the DNS domain of its networks."""
 
     spec = Spec(answer=ACCOUNT, access=ADMINS, event="ACCOUNT.UPDATE", governs=True)
 
@@ -144,9 +151,10 @@ class UpdateAccount(SyncCommand, kw_only=True, frozen=True):
     domainid: OwnerDomain = None
     newname: Annotated[str | None, "the new name of the account"] = None
     roleid: Annotated[str | None, Ref(Role, use=True), "the new role; the account gets its type"] = None
+    networkdomain: NetworkDomain = None
 
     def run(self, call: Call) -> Account:
-        """Change name and role."""
+        """Change what was sent."""
         account = pick_account(call, self.id, self.account)
         role = call.row_or_none(Role, self.roleid)
         if role is not None and role.id != account.role_id:
@@ -157,6 +165,8 @@ class UpdateAccount(SyncCommand, kw_only=True, frozen=True):
             domain = call.session.get_one(Domain, account.domain_id)
             _check_name_free(call.session, domain, self.newname)
             account.name = self.newname
+        if self.networkdomain is not None:
+            account.network_domain = read_network_domain(self.networkdomain)
         return account
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from sqlalchemy import ColumnElement, Select
 
-from mgmt.api.access import ADMINS, EVERYONE, ROOT, Ref
+from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import visible
@@ -54,7 +54,7 @@ class ListAnnotations(ListCommand, kw_only=True, frozen=True):
             query = query.where(Annotation.entity_type == read_kind("entitytype", self.entitytype, ANNOTATED))
         if self.annotationfilter == "self":
             query = query.where(Annotation.user_id == call.caller.user.id)
-        return query if call.caller.type in ADMINS else query.where(Annotation.admins_only.is_(False))
+        return query if call.caller.is_admin else query.where(Annotation.admins_only.is_(False))
 
 
 class AddAnnotation(SyncCommand, kw_only=True, frozen=True):
@@ -71,7 +71,7 @@ class AddAnnotation(SyncCommand, kw_only=True, frozen=True):
         """Find and authorize what it is on; the note belongs to whose that is."""
         kind = read_kind("entitytype", self.entitytype, ANNOTATED)
         row = find_row(call, ANNOTATED[kind], "entityid", self.entityid)
-        if self.adminsonly and call.caller.type not in ADMINS:
+        if self.adminsonly and not call.caller.is_admin:
             raise PermissionDenied(
                 "Only administrators write notes for administrators; leave adminsonly away"
             )

@@ -8,13 +8,13 @@ from sqlalchemy import ColumnElement, Select, or_, select
 from mgmt.api.access import ADMINS, EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.zones import refuse_if_used
+from mgmt.api.dns_names import NetworkDomain, read_network_domain
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import in_domain
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.identity import DOMAIN
 from mgmt.model.errors import ParameterError
-from mgmt.model.states import AccountType
 from mgmt.store.tables import Account, Domain, Job
 
 NAME = re.compile(r"^[^/\\\s]([^/\\]*[^/\\\s])?$")
@@ -36,7 +36,7 @@ class ListDomains(ListCommand, kw_only=True, frozen=True):
         """Administrators see their subtree, users their own domain."""
         if call.caller.is_root:
             return None
-        recursive = call.caller.type is not AccountType.user
+        recursive = call.caller.is_admin
         return in_domain(call.session, Domain.id, call.caller.domain.id, recursive=recursive)
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
@@ -81,7 +81,7 @@ class CreateDomain(SyncCommand, kw_only=True, frozen=True):
 
     name: str
     parentdomainid: Annotated[str | None, Ref(Domain), "the ID of the domain above; ROOT otherwise"] = None
-    networkdomain: Annotated[str | None, "not supported"] = None
+    networkdomain: NetworkDomain = None
 
     def run(self, call: Call) -> Domain:
         """Check the name among its siblings, and insert."""
@@ -98,36 +98,43 @@ class CreateDomain(SyncCommand, kw_only=True, frozen=True):
                 f"Domain {parent.name} already has a domain {self.name}; choose another name"
             )
         domain = Domain(name=self.name, path=path, parent_id=parent.id)
+        domain.network_domain = read_network_domain(self.networkdomain)
         call.session.add(domain)
         return domain
 
 
 class UpdateDomain(SyncCommand, kw_only=True, frozen=True):
-    """Renames a domain."""
+    """Renames a domain, or changes the DNS domain of its networks."""
 
     spec = Spec(answer=DOMAIN, access=ADMINS, event="DOMAIN.UPDATE")
 
     id: Annotated[str, Ref(Domain)]
     name: str | None = None
+    networkdomain: NetworkDomain = None
 
     def run(self, call: Call) -> Domain:
-        """Give it and everything below it a new path."""
+        """Change what was sent."""
         domain = call.row(Domain, self.id)
-        if not self.name or self.name == domain.name:
-            return domain
+        if self.networkdomain is not None:
+            domain.network_domain = read_network_domain(self.networkdomain)
+        if self.name and self.name != domain.name:
+            self._rename(call, domain, self.name)
+        return domain
+
+    def _rename(self, call: Call, domain: Domain, name: str) -> None:
+        """Give it and everything below it a new path."""
         if domain.parent_id is None:
             raise ParameterError("The ROOT domain cannot be renamed")
-        if not NAME.match(self.name) or self.name.upper() == "ROOT":
-            raise wrong_value("name", self.name, "a name without slashes or spaces at its ends, not ROOT")
+        if not NAME.match(name) or name.upper() == "ROOT":
+            raise wrong_value("name", name, "a name without slashes or spaces at its ends, not ROOT")
         old = domain.path
-        new = old.removesuffix(f"{domain.name}/") + f"{self.name}/"
+        new = old.removesuffix(f"{domain.name}/") + f"{name}/"
         if call.session.scalar(select(Domain.id).where(Domain.path == new, Domain.removed.is_(None))):
-            raise ParameterError(f"A domain {self.name} already exists there; choose another name")
+            raise ParameterError(f"A domain {name} already exists there; choose another name")
         below = select(Domain).where(Domain.path.startswith(old, autoescape=True), Domain.removed.is_(None))
         for row in call.session.scalars(below):
             row.path = new + row.path.removeprefix(old)
-        domain.name = self.name
-        return domain
+        domain.name = name
 
 
 class DeleteDomain(AsyncCommand, kw_only=True, frozen=True):

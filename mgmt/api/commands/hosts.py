@@ -74,10 +74,11 @@ class AddHost(SyncCommand, kw_only=True, frozen=True):
     clustername: Annotated[str | None, "the name of the cluster, instead of its ID"] = None
     username: Annotated[str | None, "not needed: hosts are trusted by certificate"] = None
     password: Annotated[str | None, "not needed: hosts are trusted by certificate"] = None
+    hosttags: Annotated[list[str] | None, "its tags, comma separated, for offerings that ask for them"] = None
 
     def run(self, call: Call) -> Host:
         """Ask the host first, with no transaction open; then check again and insert."""
-        cluster = self._cluster(call)
+        cluster, tags = self._cluster(call), read_tags("hosttags", self.hosttags or [])
         address, port = read_agent_url(self.url)
         endpoint = HostEndpoint(id="", name=address, address=address, port=port)
         info = ask_host(find_driver(call, cluster), endpoint)
@@ -89,6 +90,7 @@ class AddHost(SyncCommand, kw_only=True, frozen=True):
             if known is not None:
                 raise ParameterError(f"Host {known.name} at {known.address} is here already; delete it first")
             host = _row(cluster, info, address, port, call)
+            host.tags = tags
             session.merge(host)
             record_event(
                 session,

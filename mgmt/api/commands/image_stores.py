@@ -1,5 +1,6 @@
 """Secondary storage."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from sqlalchemy import select
@@ -7,7 +8,7 @@ from sqlalchemy import select
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.zones import refuse_if_used
-from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.lists import Equals, ListCommand, PlainListCommand
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.hosts import IMAGE_STORE
@@ -15,6 +16,8 @@ from mgmt.model.errors import MissingParameter, ParameterError
 from mgmt.store.tables import ImageStore, Template, Zone
 
 PROVIDER = "Pileus"
+PROVIDERS = {"primary": "DefaultPrimary", "image": PROVIDER}
+"""The provider of primary storage is called as in CloudStack: clients send it unasked."""
 
 
 class ListImageStores(ListCommand, kw_only=True, frozen=True):
@@ -26,6 +29,27 @@ class ListImageStores(ListCommand, kw_only=True, frozen=True):
     name: Annotated[str | None, Equals(ImageStore.name)] = None
     zoneid: Annotated[str | None, Ref(Zone), Equals(ImageStore.zone_id)] = None
     provider: Annotated[str | None, "the provider of the store", Equals(ImageStore.provider)] = None
+
+
+class StorageProviderResponse(Response):
+    """A kind of storage that can be added."""
+
+    name: str
+    type: str
+
+
+class ListStorageProviders(PlainListCommand, kw_only=True, frozen=True):
+    """Lists the providers of primary or of secondary storage."""
+
+    spec = Spec(answer=StorageProviderResponse, key="dataStoreProvider", access=ROOT)
+
+    type: Annotated[str, "primary or image"]
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """One of each."""
+        if self.type.lower() not in PROVIDERS:
+            raise wrong_value("type", self.type, " or ".join(PROVIDERS))
+        return [StorageProviderResponse(name=PROVIDERS[self.type.lower()], type=self.type.upper())]
 
 
 class AddImageStore(SyncCommand, kw_only=True, frozen=True):

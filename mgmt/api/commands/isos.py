@@ -48,7 +48,7 @@ class ListIsos(OwnedListCommand, kw_only=True, frozen=True):
     ispublic: Annotated[
         bool | None, "list only those that every account may use, or may not", Equals(Template.is_public)
     ] = None
-    isready: Annotated[bool | None, "list only those that are downloaded, or are not"] = None
+    isready: Annotated[bool | None, "true: only those that are downloaded"] = None
     hypervisor: Annotated[str | None, "the hypervisor: KVM"] = None
 
     def ownership(self, call: Call) -> Any:
@@ -64,9 +64,8 @@ class ListIsos(OwnedListCommand, kw_only=True, frozen=True):
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """No templates."""
-        if self.isready is not None:
-            is_ready = Template.state == TemplateState.ready
-            query = query.where(is_ready if self.isready else ~is_ready)
+        if self.isready:  # false asks for no less than nothing at all, as in CloudStack
+            query = query.where(Template.state == TemplateState.ready)
         return narrow_images(query, ImageKind.iso, self.isofilter, self.hypervisor)
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from sqlalchemy import Select, select
 
-from mgmt.api.access import EVERYONE, Ref
+from mgmt.api.access import EVERYONE, InnerRef, Ref
 from mgmt.api.call import Call
-from mgmt.api.commands.firewall_rules import PORT, revoke_rule, submit_rule
+from mgmt.api.commands.firewall_rules import PORT, read_cidrs, revoke_rule, submit_rule
 from mgmt.api.commands.port_forwarding_rules import open_firewall, refuse_overlap
 from mgmt.api.commands.public_addresses import guest_address_of, live_network
 from mgmt.api.lists import Equals, OwnedListCommand
@@ -17,9 +17,12 @@ from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.rules import BALANCER
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
 from mgmt.model.errors import ParameterError, RuleConflict
+from mgmt.model.states import RuleState
 from mgmt.ops import names
 from mgmt.store.tables import BalancerMember, BalancerRule, Job, Network, PublicAddress, Vm, Zone
 
+KIND = "LoadBalancerRule"
+MAP_WORDS = "vmidipmap[0].vmid=…&vmidipmap[0].vmip=…: VMs by an address of theirs"
 ALGORITHMS = ("roundrobin", "leastconn", "source")
 
 
@@ -63,6 +66,7 @@ class CreateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
     networkid: Annotated[str | None, Ref(Network), "the network; found by the public address"] = None
     description: str = ""
     protocol: Annotated[str, "tcp"] = "tcp"
+    cidrlist: Annotated[list[str] | None, "the clients that it serves; all without"] = None
     openfirewall: Annotated[bool, "true: let everybody reach the public port"] = True
     zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
     account: OwnerAccount = None
@@ -73,10 +77,7 @@ class CreateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
         """Check, insert, and let the router listen."""
         if self.publicipid is None:
             raise ParameterError("Send publicipid: the address that is balanced")
-        if self.algorithm not in ALGORITHMS:
-            raise wrong_value("algorithm", self.algorithm, f"one of {', '.join(ALGORITHMS)}")
-        if self.protocol.lower() != "tcp":
-            raise wrong_value("protocol", self.protocol, "tcp, the only one supported")
+        _check(self.algorithm, self.protocol)
         address = call.row(PublicAddress, self.publicipid)
         network = live_network(call, address)
         if address.is_static_nat:
@@ -90,6 +91,7 @@ class CreateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
             name=self.name,
             description=self.description,
             algorithm=self.algorithm,
+            cidrs=read_cidrs("cidrlist", self.cidrlist),
             public_port=self.publicport,
             private_port=self.privateport,
         )
@@ -98,6 +100,33 @@ class CreateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
         if self.openfirewall:
             opened = open_firewall(call, network, address, "tcp", self.publicport, self.publicport)
         return submit_rule(call, "balancer", row, opened)
+
+
+class UpdateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
+    """Updates a load balancer rule."""
+
+    spec = Spec(answer=BALANCER, access=EVERYONE, event="LB.UPDATE", key="loadbalancer")
+
+    id: Annotated[str, Ref(BalancerRule)]
+    name: str | None = None
+    description: str | None = None
+    algorithm: Annotated[str | None, "roundrobin, leastconn or source"] = None
+    protocol: Annotated[str | None, "tcp"] = None
+    fordisplay: Annotated[bool | None, "accepted: all rules are shown"] = None
+
+    def run(self, call: Call) -> Job:
+        """Names change at once; an algorithm is changed by the router, or by nobody."""
+        rule = call.row(BalancerRule, self.id)
+        _check(self.algorithm or rule.algorithm, self.protocol or "tcp")
+        if rule.state != RuleState.active:
+            raise ParameterError(f"Rule {rule.name} is in state {rule.state}; wait until it is Active")
+        rule.name = self.name or rule.name
+        if self.description is not None:
+            rule.description = self.description
+        if self.algorithm in (None, rule.algorithm):
+            return call.finish(kind=KIND, about=rule)
+        arguments = {"rule_id": rule.id, "algorithm": self.algorithm}
+        return call.submit(names.CHANGE_BALANCER, arguments, kind=KIND, about=rule)
 
 
 class DeleteLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
@@ -118,7 +147,8 @@ class AssignToLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
     spec = Spec(access=EVERYONE, event="LB.ASSIGN.TO.RULE")
 
     id: Annotated[str, Ref(BalancerRule)]
-    virtualmachineids: Annotated[list[str], Ref(Vm), "the VMs"]
+    virtualmachineids: Annotated[list[str] | None, Ref(Vm), "the VMs"] = None
+    vmidipmap: Annotated[list[dict[str, str]] | None, InnerRef("vmid", Vm), MAP_WORDS] = None
 
     def run(self, call: Call) -> Job:
         """Insert the members and let the router balance over them."""
@@ -126,16 +156,16 @@ class AssignToLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
         address = call.session.get_one(PublicAddress, rule.address_id)
         present = {member.vm_id for member in _members(call, rule)}
         added = []
-        for vm_id in self.virtualmachineids:
+        for vm_id, wanted in _named(self.virtualmachineids, self.vmidipmap).items():
             vm = call.row(Vm, vm_id)
             if vm_id in present:
                 raise ParameterError(f"VM {vm.name} is behind {rule.name} already")
-            guest = guest_address_of(call, vm, address)
+            guest = guest_address_of(call, vm, address, wanted)
             added.append(BalancerMember(rule_id=rule.id, vm_id=vm.id, address=guest))
         call.session.add_all(added)
         call.session.flush()
         arguments = {"rule_id": rule.id, "member_ids": [member.id for member in added]}
-        return call.submit(names.ASSIGN_MEMBERS, arguments, kind="LoadBalancerRule", about=rule)
+        return call.submit(names.ASSIGN_MEMBERS, arguments, kind=KIND, about=rule)
 
 
 class RemoveFromLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
@@ -144,17 +174,20 @@ class RemoveFromLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
     spec = Spec(access=EVERYONE, event="LB.REMOVE.FROM.RULE")
 
     id: Annotated[str, Ref(BalancerRule)]
-    virtualmachineids: Annotated[list[str], Ref(Vm), "the VMs"]
+    virtualmachineids: Annotated[list[str] | None, Ref(Vm), "the VMs"] = None
+    vmidipmap: Annotated[list[dict[str, str]] | None, InnerRef("vmid", Vm), MAP_WORDS] = None
 
     def run(self, call: Call) -> Job:
         """Only members can be taken out."""
         rule = call.row(BalancerRule, self.id)
-        present = {member.vm_id for member in _members(call, rule)}
-        for vm_id in self.virtualmachineids:
-            if vm_id not in present:
-                raise ParameterError(f"VM {call.row(Vm, vm_id).name} is not behind {rule.name}")
-        arguments = {"rule_id": rule.id, "vm_ids": list(self.virtualmachineids)}
-        return call.submit(names.REMOVE_MEMBERS, arguments, kind="LoadBalancerRule", about=rule)
+        present = {member.vm_id: member.address for member in _members(call, rule)}
+        wanted = _named(self.virtualmachineids, self.vmidipmap)
+        for vm_id, address in wanted.items():
+            if vm_id not in present or address not in (None, present[vm_id]):
+                name = f"VM {call.row(Vm, vm_id).name}" + (f" with {address}" if address else "")
+                raise ParameterError(f"{name} is not behind {rule.name}")
+        arguments = {"rule_id": rule.id, "vm_ids": list(wanted)}
+        return call.submit(names.REMOVE_MEMBERS, arguments, kind=KIND, about=rule)
 
 
 class ListLoadBalancerRuleInstances(OwnedListCommand, kw_only=True, frozen=True):
@@ -175,6 +208,25 @@ class ListLoadBalancerRuleInstances(OwnedListCommand, kw_only=True, frozen=True)
         vm_ids = [member.vm_id for member in _members(call, rule)]
         query = select(Vm).where(Vm.removed.is_(None), Vm.account_id == rule.account_id, Vm.kind == "user")
         return query.where(Vm.id.in_(vm_ids) if self.applied else Vm.id.not_in(vm_ids))
+
+
+def _named(ids: list[str] | None, pairs: list[dict[str, str]] | None) -> dict[str, str | None]:
+    """VMs and the addresses that are meant, None for a NIC's own. Raises `ParameterError`."""
+    wanted: dict[str, str | None] = dict.fromkeys(ids or [])
+    for pair in pairs or []:
+        if not pair.get("vmid"):
+            raise ParameterError("Send vmidipmap[0].vmid with each vmidipmap[0].vmip")
+        wanted[pair["vmid"]] = pair.get("vmip") or None
+    if not wanted:
+        raise ParameterError("Send virtualmachineids or vmidipmap: the VMs")
+    return wanted
+
+
+def _check(algorithm: str, protocol: str) -> None:
+    if algorithm not in ALGORITHMS:
+        raise wrong_value("algorithm", algorithm, f"one of {', '.join(ALGORITHMS)}")
+    if protocol.lower() != "tcp":
+        raise wrong_value("protocol", protocol, "tcp, the only one supported")
 
 
 def _members(call: Call, rule: BalancerRule) -> Sequence[BalancerMember]:

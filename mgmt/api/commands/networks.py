@@ -1,6 +1,5 @@
 """Guest networks."""
 
-import re
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from mgmt.alloc.limits import reserve
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.addresses import network_of, read_address
 from mgmt.api.call import Call
+from mgmt.api.dns_names import read_network_domain
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import wrong_value
@@ -32,7 +32,6 @@ from mgmt.store.tables import (
 
 #: Smallest guest network: a router and a few guests.
 LONGEST_PREFIX = 29
-DOMAIN = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
 
 
 class ListNetworks(OwnedListCommand, kw_only=True, frozen=True):
@@ -199,8 +198,8 @@ def _addresses(gateway: str | None, netmask: str | None, zone: Zone) -> tuple[IP
 
 
 def _domain(text: str | None, zone: Zone, call: Call) -> str:
-    if text is None:
-        return zone.network_domain or f"{call.owner.account.id[:8]}.cloud.internal"
-    if not DOMAIN.match(text):
-        raise wrong_value("networkdomain", text, "a DNS domain, as shop.example.org")
-    return text.lower()
+    """What was asked for; else the account's, the domain's, the zone's, in this order."""
+    owner = call.owner
+    names = (read_network_domain(text), owner.account.network_domain, owner.domain.network_domain)
+    wanted = next((name for name in names if name), None) or zone.network_domain
+    return wanted or f"{owner.account.id[:8]}.cloud.internal"

@@ -14,7 +14,6 @@ from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.projects import PROJECT_INVITATION
 from mgmt.model.errors import ParameterError
 from mgmt.model.projects import InvitationState, MemberRole
-from mgmt.model.states import AccountType
 from mgmt.store.tables import Job, Project, ProjectInvitation, ProjectMember, User
 
 KIND = "ProjectInvitation"
@@ -50,7 +49,7 @@ class ListProjectInvitations(ListCommand, kw_only=True, frozen=True):
             is_member(caller.user), ProjectMember.role == MemberRole.admin
         )
         mine = or_(mine, ProjectInvitation.project_id.in_(administered))
-        if caller.type is AccountType.user or not (self.listall or self.id or self.projectid):
+        if not caller.is_admin or not (self.listall or self.id or self.projectid):
             return mine
         if caller.is_root:
             return None

@@ -67,7 +67,7 @@ class ListProjects(OwnedListCommand, kw_only=True, frozen=True):
             return true()
         if domain_id is not None and caller.covers_domain(call.session, domain_id):
             return in_domain(call.session, Project.domain_id, domain_id, recursive=self.isrecursive)
-        if not self.listall or caller.type is AccountType.user:
+        if not self.listall or not caller.is_admin:
             return mine if domain_id is None else mine & (Project.domain_id == domain_id)
         if caller.is_root:
             return None
@@ -95,7 +95,7 @@ class CreateProject(AsyncCommand, kw_only=True, frozen=True):
 
     def run(self, call: Call) -> Job:
         """Check and insert, with the account that will own what the project has."""
-        if call.caller.type is AccountType.user and not configured(call.session, USERS_MAKE_PROJECTS):
+        if not call.caller.is_admin and not configured(call.session, USERS_MAKE_PROJECTS):
             raise PermissionDenied("Only administrators create projects here (allow.user.create.projects)")
         owner, domain = call.owner.account, call.owner.domain
         user = call.row_or_none(User, self.userid)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, select
 
 from mgmt.api.access import ADMINS, ROOT, Ref
 from mgmt.api.call import Call
@@ -19,6 +19,8 @@ from mgmt.model.states import RoleType
 from mgmt.store.roles import add_rules, mark_changed
 from mgmt.store.tables import Account, Role
 
+TYPE_WORDS = "Admin, DomainAdmin, ResourceAdmin or User"
+
 
 class ListRoles(ListCommand, kw_only=True, frozen=True):
     """Lists roles."""
@@ -27,11 +29,20 @@ class ListRoles(ListCommand, kw_only=True, frozen=True):
     searched = (Role.name, Role.description)
 
     name: Annotated[str | None, Equals(Role.name)] = None
-    type: Annotated[str | None, "Admin, DomainAdmin or User", Equals(Role.type)] = None
+    type: Annotated[str | None, TYPE_WORDS, Equals(Role.type)] = None
+    state: Annotated[str | None, "enabled or disabled"] = None
 
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """The roles that the caller may give to accounts."""
         return visible_roles(call)
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Roles of a state."""
+        if self.state is None:
+            return query
+        if self.state.lower() not in ("enabled", "disabled"):
+            raise wrong_value("state", self.state, "enabled or disabled")
+        return query.where(Role.is_enabled.is_(self.state.lower() == "enabled"))
 
 
 def visible_roles(call: Call) -> ColumnElement[bool] | None:
@@ -45,7 +56,7 @@ class CreateRole(SyncCommand, kw_only=True, frozen=True):
     spec = Spec(answer=ROLE, access=ROOT, event="ROLE.CREATE", governs=True)
 
     name: str
-    type: Annotated[str | None, "Admin, DomainAdmin or User; or give roleid"] = None
+    type: Annotated[str | None, f"{TYPE_WORDS}; or give roleid"] = None
     roleid: Annotated[str | None, Ref(Role, use=True), "the role to copy type and rules from"] = None
     description: str = ""
     ispublic: Annotated[bool, "false: only root administrators see it and give it to accounts"] = True
@@ -70,7 +81,7 @@ class ImportRole(SyncCommand, kw_only=True, frozen=True):
 
     name: str
     rules: Annotated[list[dict[str, str]], "rules[0].rule=list*&rules[0].permission=allow, in their order"]
-    type: Annotated[str, "Admin, DomainAdmin or User"]
+    type: Annotated[str, TYPE_WORDS]
     description: str = ""
     forced: Annotated[bool, "true: replace the role of this name, if there is one"] = False
     ispublic: Annotated[bool, "false: only root administrators see it and give it to accounts"] = True
@@ -98,7 +109,7 @@ class UpdateRole(SyncCommand, kw_only=True, frozen=True):
 
     id: Annotated[str, Ref(Role)]
     name: str | None = None
-    type: Annotated[str | None, "Admin, DomainAdmin or User; only while no account has the role"] = None
+    type: Annotated[str | None, f"{TYPE_WORDS}; only while no account has the role"] = None
     description: str | None = None
     ispublic: Annotated[bool | None, "false: only root administrators see it and give it to accounts"] = None
 
@@ -136,6 +147,38 @@ class DeleteRole(SyncCommand, kw_only=True, frozen=True):
         return DONE
 
 
+class EnableRole(SyncCommand, kw_only=True, frozen=True):
+    """Enables a role."""
+
+    spec = Spec(access=ROOT, event="ROLE.ENABLE", governs=True)
+
+    id: Annotated[str, Ref(Role)]
+
+    def run(self, call: Call) -> Response:
+        """Its rules count again."""
+        return _switch(call, self.id, enabled=True)
+
+
+class DisableRole(SyncCommand, kw_only=True, frozen=True):
+    """Disables a role: its accounts may call nothing."""
+
+    spec = Spec(access=ROOT, event="ROLE.DISABLE", governs=True)
+
+    id: Annotated[str, Ref(Role)]
+
+    def run(self, call: Call) -> Response:
+        """Its accounts keep it, and nothing is allowed by it."""
+        return _switch(call, self.id, enabled=False)
+
+
+def _switch(call: Call, role_id: str, *, enabled: bool) -> Response:
+    role = call.row(Role, role_id)
+    check_changeable(role)
+    role.is_enabled = enabled
+    mark_changed(call.session)
+    return DONE
+
+
 def check_changeable(role: Role) -> None:
     """Raise `ParameterError` for a role that every cloud has."""
     if role.is_default:
@@ -148,10 +191,10 @@ def check_changeable(role: Role) -> None:
 def read_type(name: str, text: str) -> RoleType:
     """The type of a role. Raises `MissingParameter`, `ParameterError`."""
     if not text:
-        raise MissingParameter(f"Parameter {name} is empty; give Admin, DomainAdmin or User")
+        raise MissingParameter(f"Parameter {name} is empty; give {TYPE_WORDS}")
     found = {kind.lower(): kind for kind in RoleType}.get(text.lower())
     if found is None:
-        raise wrong_value(name, text, "Admin, DomainAdmin or User")
+        raise wrong_value(name, text, TYPE_WORDS)
     return found
 
 

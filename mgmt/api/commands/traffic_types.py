@@ -52,6 +52,21 @@ class AddTrafficType(AsyncCommand, kw_only=True, frozen=True):
         return call.finish(kind="TrafficType", about=row)
 
 
+class UpdateTrafficType(AsyncCommand, kw_only=True, frozen=True):
+    """Updates a traffic type of a physical network."""
+
+    spec = Spec(answer=TRAFFIC_TYPE, access=ROOT, event="TRAFFICTYPE.UPDATE", wakes=True)
+
+    id: Annotated[str, Ref(TrafficType)]
+    kvmnetworklabel: Annotated[str | None, "the bridge that carries it on KVM hosts"] = None
+
+    def run(self, call: Call) -> Job:
+        """VMs that start from now on are plugged there."""
+        row = call.row(TrafficType, self.id)
+        row.label = self.kvmnetworklabel or row.label
+        return call.finish(kind="TrafficType", about=row)
+
+
 class DeleteTrafficType(AsyncCommand, kw_only=True, frozen=True):
     """Deletes a traffic type of a physical network."""
 

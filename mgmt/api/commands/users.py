@@ -19,7 +19,6 @@ from mgmt.api.responses.identity import USER, UserKeys
 from mgmt.api.second_factor import mandate
 from mgmt.api.sessions import end_sessions
 from mgmt.model.errors import ParameterError, PermissionDenied
-from mgmt.model.states import AccountType
 from mgmt.store.passwords import hash_password, password_matches
 from mgmt.store.tables import Account, Job, User
 
@@ -75,7 +74,7 @@ class ListUsers(ListCommand, kw_only=True, frozen=True):
     searched = (User.username, User.firstname, User.lastname, User.email)
 
     username: Annotated[str | None, "the name of the user", Equals(User.username)] = None
-    state: Annotated[str | None, "enabled or disabled", Equals(User.state)] = None
+    state: Annotated[str | None, "enabled, disabled or locked", Equals(User.state)] = None
     account: Annotated[str | None, OWNER, "list only users of this account"] = None
     domainid: OwnerDomain = None
     accounttype: Annotated[int | None, "0 user, 1 root admin, 2 domain admin"] = None
@@ -85,7 +84,7 @@ class ListUsers(ListCommand, kw_only=True, frozen=True):
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """Users see themselves, administrators the users of their domains."""
         caller = call.caller
-        if caller.type is AccountType.user:
+        if not caller.is_admin:
             return User.account_id == caller.account.id
         if self.account is not None:
             return User.account_id == call.owner.account.id
@@ -191,6 +190,24 @@ class DisableUser(AsyncCommand, kw_only=True, frozen=True):
         user.state = "disabled"
         end_sessions(call.session, user.id)
         return call.finish(kind="User", about=user)
+
+
+class LockUser(SyncCommand, kw_only=True, frozen=True):
+    """Locks a user until enableUser: log-ins and keys are refused."""
+
+    spec = Spec(answer=USER, access=ADMINS, event="USER.LOCK", governs=True)
+
+    id: Annotated[str, Ref(User)]
+
+    def run(self, call: Call) -> User:
+        """Shut the user out; one that is disabled stays so."""
+        user = call.row(User, self.id)
+        refuse_self(call, user, "locked")
+        if user.state == "disabled":
+            raise ParameterError(f"User {user.username} is disabled, which is more than locked")
+        user.state = "locked"
+        end_sessions(call.session, user.id)
+        return user
 
 
 class DeleteUser(SyncCommand, kw_only=True, frozen=True):

@@ -139,6 +139,7 @@ class AccountResponse(ProjectLimitFields):
     groups: list[str]
     vmrunning: int
     vmstopped: int
+    networkdomain: str | None = None
 
 
 def account_responses(call: Call, rows: Sequence[Account]) -> list[AccountResponse]:
@@ -166,6 +167,7 @@ def account_responses(call: Call, rows: Sequence[Account]) -> list[AccountRespon
             isdefault=row.type == AccountType.root_admin and row.name in ("admin", "system"),
             user=users[row.id],
             groups=[],
+            networkdomain=row.network_domain,
             **powers[row.id],
             **limits[row.id],
         )
@@ -217,6 +219,7 @@ class DomainResponse(ProjectLimitFields):
     created: str | None
     parentdomainid: str | None = None
     parentdomainname: str | None = None
+    networkdomain: str | None = None
 
 
 def domain_responses(call: Call, rows: Sequence[Domain]) -> list[DomainResponse]:
@@ -239,6 +242,7 @@ def domain_responses(call: Call, rows: Sequence[Domain]) -> list[DomainResponse]
             created=wire_time(row.created),
             parentdomainid=row.parent_id,
             parentdomainname=parents[row.parent_id].name if row.parent_id else None,
+            networkdomain=row.network_domain,
             **limits[row.id],
         )
         for row in rows

@@ -36,6 +36,24 @@ def provider_responses(call: Call, rows: Sequence[ServiceProvider]) -> list[Prov
 PROVIDER = Entity(ServiceProvider, ProviderResponse, "networkserviceprovider", provider_responses)
 
 
+class RouterElementResponse(Response):
+    """The virtual router of a provider; its ID is the provider's."""
+
+    id: str
+    nspid: str
+    enabled: bool
+
+
+def router_element_responses(call: Call, rows: Sequence[ServiceProvider]) -> list[RouterElementResponse]:
+    """Virtual routers on the wire."""
+    return [RouterElementResponse(id=row.id, nspid=row.id, enabled=row.state == "Enabled") for row in rows]
+
+
+ROUTER_ELEMENT = Entity(
+    ServiceProvider, RouterElementResponse, "virtualrouterelement", router_element_responses
+)
+
+
 class CapabilityOfService(Response):
     """Something that a service can do."""
 

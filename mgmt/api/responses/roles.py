@@ -9,7 +9,7 @@ from mgmt.store.tables import Role, RolePermission
 
 
 class RoleResponse(Response):
-    """A role; it cannot be disabled, so its state is always the same."""
+    """A role; `state` is enabled or disabled."""
 
     id: str
     name: str
@@ -17,7 +17,7 @@ class RoleResponse(Response):
     description: str
     isdefault: bool
     ispublic: bool
-    state: str = "enabled"
+    state: str
 
 
 def role_responses(call: Call, rows: Sequence[Role]) -> list[RoleResponse]:
@@ -30,6 +30,7 @@ def role_responses(call: Call, rows: Sequence[Role]) -> list[RoleResponse]:
             description=row.description,
             isdefault=row.is_default,
             ispublic=row.is_public,
+            state="enabled" if row.is_enabled else "disabled",
         )
         for row in rows
     ]

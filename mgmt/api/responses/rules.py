@@ -183,7 +183,7 @@ def build_balancers(call: Call, rows: Sequence[BalancerRule]) -> list[BalancerRu
                 publicipid=row.address_id,
                 publicport=str(row.public_port),
                 privateport=str(row.private_port),
-                cidrlist="",
+                cidrlist=",".join(row.cidrs),
                 networkid=row.network_id,
                 zoneid=zone.id if zone else None,
                 zonename=zone.name if zone else None,

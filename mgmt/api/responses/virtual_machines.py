@@ -60,6 +60,7 @@ class VirtualMachineResponse(Response, kw_only=True):
     rootdeviceid: int
     rootdevicetype: str
     keypairs: str | None = None
+    keypair: str | None = None
     ipaddress: str | None = None
     publicip: str | None = None
     publicipid: str | None = None
@@ -151,6 +152,7 @@ def _build(
         rootdeviceid=0,
         rootdevicetype="ROOT",
         keypairs=",".join(row.key_names) or None,
+        keypair=next(iter(row.key_names), None),
         ipaddress=default.ipaddress if default else None,
         publicip=public.publicip if public else None,
         publicipid=public.publicipid if public else None,

@@ -10,13 +10,15 @@ from mgmt.store.tables.base import Base, Identified, unique_live
 
 
 class Domain(Identified, Base, kw_only=True):
-    """A node of the tenancy tree. `path` is `/` for ROOT and `/a/b/` below, so that a prefix is a subtree."""
+    """A node of the tenancy tree. `path` is `/` for ROOT and `/a/b/` below, so that a prefix is a subtree.
+    `network_domain` is the DNS domain of networks that are made without one; the owner's goes before."""
 
     __tablename__ = "domain"
     __table_args__ = (unique_live("path"),)
     name: Mapped[str] = mapped_column(String(255))
     path: Mapped[str] = mapped_column(String(2048))
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("domain.id"), default=None)
+    network_domain: Mapped[str | None] = mapped_column(default=None)
     state: Mapped[str] = mapped_column(default="Active")
 
 
@@ -30,6 +32,7 @@ class Account(Identified, Base, kw_only=True):
     type: Mapped[int] = mapped_column(default=AccountType.user)
     state: Mapped[str] = mapped_column(default="enabled")
     role_id: Mapped[str | None] = mapped_column(ForeignKey("role.id"), index=True, default=None)
+    network_domain: Mapped[str | None] = mapped_column(default=None)
 
 
 class User(Identified, Base, kw_only=True):
@@ -77,7 +80,8 @@ class FailedLogIn(Base, kw_only=True):
 
 
 class Role(Identified, Base, kw_only=True):
-    """Which commands an account may call: `type` is the kind of account it is for, its permissions decide."""
+    """Which commands an account may call: `type` is the kind of account it is for, its permissions decide.
+    A role that is not enabled allows nothing."""
 
     __tablename__ = "role"
     __table_args__ = (unique_live("name"),)
@@ -86,6 +90,7 @@ class Role(Identified, Base, kw_only=True):
     type: Mapped[str] = mapped_column(String(16))
     is_default: Mapped[bool] = mapped_column(default=False)
     is_public: Mapped[bool] = mapped_column(default=True)
+    is_enabled: Mapped[bool] = mapped_column(default=True)
 
 
 class RolePermission(Identified, Base, kw_only=True):

@@ -101,7 +101,7 @@ class PortForwardingRule(Owned, Base, kw_only=True):
 
 
 class BalancerRule(Owned, Base, kw_only=True):
-    """A TCP balancer on a public address."""
+    """A TCP balancer on a public address, for clients within `cidrs`; for all without."""
 
     __tablename__ = "balancer_rule"
     network_id: Mapped[str] = mapped_column(ForeignKey("network.id"), index=True)
@@ -109,6 +109,7 @@ class BalancerRule(Owned, Base, kw_only=True):
     name: Mapped[str] = mapped_column(String(255))
     description: Mapped[str] = mapped_column(default="")
     algorithm: Mapped[str] = mapped_column(default="roundrobin")
+    cidrs: Mapped[list[str]] = mapped_column(default_factory=list)
     public_port: Mapped[int]
     private_port: Mapped[int]
     state: Mapped[str] = mapped_column(default=RuleState.active)

@@ -1,7 +1,7 @@
 """All problems of the balancers: addresses that are none, or not ours; places and members taken twice."""
 
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from systemvm.spec.network import Balancer
 from systemvm.spec.state import State
@@ -25,6 +25,7 @@ def check(state: State) -> list[Problem]:
             taken = f"{balancer.address}:{balancer.port} is taken by balancers[{first}]: use another port"
             problems.append(Problem(path=f"{path}.port", message=taken))
         problems += _check_address(f"{path}.address", balancer.address, own)
+        problems += _check_sources(path, balancer)
         problems += _check_members(path, balancer)
     return problems
 
@@ -35,6 +36,14 @@ def _check_address(path: str, address: str, own: set[str]) -> Iterator[Problem]:
     elif address not in own:
         listed = f"{address} is no address of this machine: add it to a NIC of interfaces, or to keepalived"
         yield Problem(path=path, message=listed)
+
+
+def _check_sources(path: str, balancer: Balancer) -> Iterator[Problem]:
+    for index, source in enumerate(balancer.sources):
+        try:
+            IPv4Network(source)
+        except ValueError as error:
+            yield Problem(path=f"{path}.sources[{index}]", message=f"{source} is no IPv4 network: {error}")
 
 
 def _check_members(path: str, balancer: Balancer) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ def rules_of(client: Client, role: str) -> list[dict[str, Any]]:
 def hire(api: Api, admin: Client, name: str, *rules: str, kind: str = "Admin", domain: str = "/") -> Client:
     """A new account whose role has just these rules; the client of its user."""
     role = make_role(admin, f"role of {name}", *rules, kind=kind)
-    type_of = {"User": 0, "Admin": 1, "DomainAdmin": 2}
+    type_of = {"User": 0, "Admin": 1, "DomainAdmin": 2, "ResourceAdmin": 3}
     client = api.account(name, kind=type_of[kind], domain=domain)
     with api.context.database.writing() as session:
         session.scalars(select(Account).where(Account.name == name)).one().role_id = role

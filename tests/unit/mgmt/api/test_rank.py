@@ -39,6 +39,7 @@ TOUCHES: dict[str, dict[str, Any]] = {
     "updateUser": {"id": "user {0}", "password": "mine from now on"},
     "disableUser": {"id": "user {0}"},
     "enableUser": {"id": "user {0}"},
+    "lockUser": {"id": "user {0}"},
     "deleteUser": {"id": "user {0}"},
     "setupUserTwoFactorAuthentication": {"userid": "user {0}", "enable": False},
     "createUser": {"account": "{0}", "username": "mole", **PERSON},

@@ -32,7 +32,16 @@ COMPATIBLE = {
     "UUID": {"str"},
 }
 #: Fields that the SDK lacks (and skips): Ansible's and libcloud's, and our own words on states and jobs.
-EXTRA = {"startport", "endport", "jobstep", "secondaryip", "statereason", "privatekey", "domainpath"}
+EXTRA = {
+    "startport",
+    "endport",
+    "jobstep",
+    "secondaryip",
+    "statereason",
+    "privatekey",
+    "domainpath",
+    "keypair",
+}
 #: Commands whose answer the SDK types wrongly; the original's answer counts.
 MISTYPED = {"listTrafficTypes", "listLoadBalancerRuleInstances", "listProjectAccounts"}
 

@@ -24,6 +24,7 @@ def test_every_cloud_has_these_roles(admin: Client) -> None:
     assert {(role["name"], role["type"]) for role in roles} == {
         ("Root Admin", "Admin"),
         ("Domain Admin", "DomainAdmin"),
+        ("Resource Admin", "ResourceAdmin"),
         ("User", "User"),
         ("Read-Only Admin - Default", "Admin"),
         ("Read-Only User - Default", "User"),
@@ -32,7 +33,7 @@ def test_every_cloud_has_these_roles(admin: Client) -> None:
     assert (
         admin.get("listRoles", type="User", keyword="read")["role"][0]["name"] == "Read-Only User - Default"
     )
-    assert [role["name"] for role in admin.get("listRoles", page=2, pagesize=4)["role"]] == [roles[4]["name"]]
+    assert [role["name"] for role in admin.get("listRoles", page=2, pagesize=5)["role"]] == [roles[5]["name"]]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,11 @@ def test_wrong_orders(api: Api, admin: Client) -> None:
     [
         ("createRole", {"name": "x"}, "either type"),
         ("createRole", {"name": "x", "type": "User", "roleid": "role User"}, "either type"),
-        ("createRole", {"name": "x", "type": "ResourceAdmin"}, "expected Admin, DomainAdmin or User"),
+        (
+            "createRole",
+            {"name": "x", "type": "Emperor"},
+            "expected Admin, DomainAdmin, ResourceAdmin or User",
+        ),
         ("createRole", {"name": "Taken", "type": "User"}, "A role Taken exists already"),
         ("createRole", {"type": "User"}, "missing parameter name"),
         ("createRolePermission", {"rule": "list zones", "permission": "allow"}, "Invalid value list zones"),
@@ -178,7 +183,11 @@ def test_wrong_orders(api: Api, admin: Client) -> None:
             "A role Taken exists already",
         ),
         ("updateRole", {"id": "role Taken", "name": "User"}, "A role User exists already"),
-        ("updateRole", {"id": "role Taken", "type": "king"}, "expected Admin, DomainAdmin or User"),
+        (
+            "updateRole",
+            {"id": "role Taken", "type": "king"},
+            "expected Admin, DomainAdmin, ResourceAdmin or User",
+        ),
     ],
 )
 def test_wrong_values(api: Api, admin: Client, command: str, form: dict[str, str], words: str) -> None:
@@ -188,7 +197,7 @@ def test_wrong_values(api: Api, admin: Client, command: str, form: dict[str, str
     answer = admin(command, **({"roleid": role} if "Permission" in command else {}), **sent)
     assert answer.status == 431
     assert words in answer.error
-    assert admin.get("listRoles")["count"] == 6
+    assert admin.get("listRoles")["count"] == 7
 
 
 @pytest.mark.parametrize("name", ["Root Admin", "User", "Read-Only Admin - Default"])
@@ -280,6 +289,34 @@ def test_accounts_are_made_found_and_changed_by_role(api: Api, admin: Client) ->
     assert (changed["rolename"], changed["roletype"], changed["accounttype"]) == ("User", "User", 0)
 
 
+def test_a_disabled_role_allows_nothing(api: Api, admin: Client) -> None:
+    client = hire(api, admin, "ann", "allow *", kind="User")
+    role = ids(api)["role role of ann"]
+    assert admin.get("disableRole", id=role) == {"success": True}
+    assert not can(client, "listZones")
+    assert [item["name"] for item in admin.get("listRoles", state="Disabled")["role"]] == ["role of ann"]
+    assert admin.get("enableRole", id=role) == {"success": True}
+    assert can(client, "listZones")
+    assert admin.get("listRoles", state="disabled") == {}
+    assert admin("listRoles", state="tired").status == 431
+    assert admin("disableRole", id=ids(api)["role User"]).status == 431
+    assert client("disableRole", id=role).status != 200
+
+
+def test_a_resource_administrator_reaches_only_the_own(api: Api, admin: Client) -> None:
+    admin.get("createDomain", name="a")
+    rita, _ = api.account("rita", kind=3, domain="/a/"), api.account("ulf", domain="/a/")
+    (shown,) = admin.get("listAccounts", listall=True, name="rita")["account"]
+    assert (shown["accounttype"], shown["roletype"]) == (3, "ResourceAdmin")
+    assert [item["name"] for item in rita.get("listAccounts", listall=True)["account"]] == ["rita"]
+    assert [item["username"] for item in rita.get("listUsers", listall=True)["user"]] == ["rita"]
+    assert [item["name"] for item in rita.get("listDomains", listall=True)["domain"]] == ["a"]
+    assert rita("getUserKeys", id=ids(api)["user ulf"]).status == 531
+    assert rita("updateUser", id=ids(api)["user ulf"], firstname="x").status == 531
+    for command in ("createAccount", "listRoles", "listHosts", "disableUser"):
+        assert not can(rita, command), command
+
+
 def test_domain_administrators_see_and_give_out_what_is_public_and_not_above_them(
     api: Api, admin: Client
 ) -> None:
@@ -290,11 +327,17 @@ def test_domain_administrators_see_and_give_out_what_is_public_and_not_above_the
     known = ids(api)
     assert {role["name"] for role in boss.get("listRoles")["role"]} == {
         "Domain Admin",
+        "Resource Admin",
         "User",
         "Read-Only User - Default",
     }
     rules = boss.get("listRolePermissions")["rolepermission"]
-    assert {rule["rolename"] for rule in rules} == {"Domain Admin", "User", "Read-Only User - Default"}
+    assert {rule["rolename"] for rule in rules} == {
+        "Domain Admin",
+        "Resource Admin",
+        "User",
+        "Read-Only User - Default",
+    }
     assert boss("listRolePermissions", roleid=known["role Root Admin"]).status == 531
     for name, status in (("private", 531), ("Root Admin", 531), ("Domain Admin", 200), ("User", 200)):
         answer = boss("createAccount", username=f"by {name}", roleid=known[f"role {name}"], **PERSON)

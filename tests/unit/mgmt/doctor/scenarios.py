@@ -230,6 +230,12 @@ def member_to_assign(cloud: SmallCloud) -> Arguments:
     return {"rule_id": rule_id, "member_ids": [member.id]}
 
 
+def balancer_to_change(cloud: SmallCloud) -> Arguments:
+    arguments = member_to_assign(cloud)
+    cloud.run(names.ASSIGN_MEMBERS, **arguments)
+    return {"rule_id": arguments["rule_id"], "algorithm": "leastconn"}
+
+
 def member_to_remove(cloud: SmallCloud) -> Arguments:
     arguments = member_to_assign(cloud)
     cloud.run(names.ASSIGN_MEMBERS, **arguments)
@@ -351,6 +357,13 @@ SCENARIOS = (
     ),
     Scenario(names.REVOKE_RULE, rule_to_revoke, "revoke rule"),
     Scenario(names.ASSIGN_MEMBERS, member_to_assign, "assign members"),
+    Scenario(names.CHANGE_BALANCER, balancer_to_change, "change a balancer"),
+    Scenario(
+        names.CHANGE_BALANCER,
+        refused("machine.put_state", balancer_to_change),
+        "change a balancer, refused by the router",
+        succeeds=False,
+    ),
     Scenario(names.REMOVE_MEMBERS, member_to_remove, "remove members"),
     Scenario(names.ASSOCIATE_ADDRESS, address_to_associate, "associate address"),
     Scenario(names.RELEASE_ADDRESS, address_to_release, "release address"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from systemvm.services.haproxy import SERVICE
@@ -117,6 +118,13 @@ def test_round_robin_reaches_every_member_equally(lab: Lab) -> None:
 def test_source_keeps_a_client_on_one_member(lab: Lab) -> None:
     lab.haproxy.put(state_of(balancer(lab.members, Algorithm.source)))
     assert len({ask(lab.client) for _ in range(12)}) == 1
+
+
+@pytest.mark.parametrize(("source", "served"), [("198.51.100.0/24", True), ("192.0.2.0/24", False)])
+def test_only_clients_of_its_sources_are_served(lab: Lab, source: str, served: bool) -> None:
+    wanted = msgspec.structs.replace(balancer(lab.members), sources=("203.0.113.0/24", source))
+    lab.haproxy.put(state_of(wanted))
+    assert reaches(lab.client, PUBLIC, PORT) is served
 
 
 def test_a_removed_member_gets_nothing_more_and_without_members_connections_are_refused(lab: Lab) -> None:

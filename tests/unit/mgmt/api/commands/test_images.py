@@ -124,7 +124,7 @@ def test_isos_by_their_flags(world: World) -> None:
         ({"bootable": "true"}, False),
         ({"ispublic": "true"}, False),
         ({"isready": "true"}, True),
-        ({"isready": "false"}, False),
+        ({"isready": "false"}, True),
         ({"hypervisor": "VMware"}, False),
         ({"keyword": "MIN"}, True),
     ):

@@ -3,7 +3,7 @@
 import pytest
 
 from mgmt.model.errors import CloudError, NoCapacity, ParameterError, PermissionDenied, RuleConflict
-from mgmt.model.states import VmKind
+from mgmt.model.states import RuleState, VmKind
 from mgmt.store import tables
 from tests.unit.mgmt.api.commands.world import World
 
@@ -246,6 +246,68 @@ def test_source_nat_address_is_not_released(world: World) -> None:
     world.network()
     with pytest.raises(ParameterError, match="source NAT"):
         world.call("disassociateIpAddress", id=world.ids["net-source"])
+
+
+def balance(world: World, **sent: str) -> str:
+    """A load balancer rule whose job has ended well; its id."""
+    made = world.call(
+        "createLoadBalancerRule",
+        name="lb",
+        algorithm="roundrobin",
+        publicipid=world.ids["net-source"],
+        publicport=80,
+        privateport=80,
+        **sent,
+    )
+    with world.context.database.writing() as session:
+        session.get_one(tables.BalancerRule, made["id"]).state = RuleState.active
+    return str(made["id"])
+
+
+def test_a_balancer_serves_some_clients_only(world: World) -> None:
+    world.network()
+    with pytest.raises(ParameterError, match="cidrlist"):
+        balance(world, cidrlist="somewhere")
+    rule = balance(world, cidrlist="192.0.2.0/24,198.51.100.7")
+    shown = world.call("listLoadBalancerRules", id=rule)["loadbalancerrule"][0]
+    assert shown["cidrlist"] == "192.0.2.0/24,198.51.100.7/32"
+
+
+def test_a_balancer_changes(world: World) -> None:
+    world.network()
+    rule = balance(world)
+    jobs = len(world.context.jobs.started)
+    done = world.call("updateLoadBalancerRule", id=rule, name="new", description="d", algorithm="roundrobin")
+    assert done["jobid"]
+    shown = world.call("listLoadBalancerRules", id=rule)["loadbalancerrule"][0]
+    assert (shown["name"], shown["description"], len(world.context.jobs.started)) == ("new", "d", jobs), (
+        "no router is asked"
+    )
+    world.call("updateLoadBalancerRule", id=rule, algorithm="source")
+    assert world.last_job().arguments == {"rule_id": rule, "algorithm": "source"}
+    for sent, words in (({"algorithm": "dice"}, "one of roundrobin"), ({"protocol": "udp"}, "tcp")):
+        with pytest.raises(ParameterError, match=words):
+            world.call("updateLoadBalancerRule", id=rule, **sent)
+    world.call("deleteLoadBalancerRule", id=rule)
+    with pytest.raises(ParameterError, match="is in state Revoke"):
+        world.call("updateLoadBalancerRule", id=rule, name="late")
+
+
+def test_members_are_named_with_their_addresses(world: World) -> None:
+    vm = world.vm(world.network())
+    rule = balance(world)
+    pair = {"vmidipmap[0].vmid": vm.id, "vmidipmap[0].vmip": "10.1.1.10"}
+    with pytest.raises(ParameterError, match=r"10\.1\.1\.99"):
+        world.call("assignToLoadBalancerRule", id=rule, **{**pair, "vmidipmap[0].vmip": "10.1.1.99"})
+    with pytest.raises(ParameterError, match="vmidipmap"):
+        world.call("assignToLoadBalancerRule", id=rule, **{"vmidipmap[0].vmip": "10.1.1.10"})
+    with pytest.raises(ParameterError, match="virtualmachineids or vmidipmap"):
+        world.call("assignToLoadBalancerRule", id=rule)
+    world.call("assignToLoadBalancerRule", id=rule, **pair)
+    with pytest.raises(ParameterError, match="is not behind"):
+        world.call("removeFromLoadBalancerRule", id=rule, **{**pair, "vmidipmap[0].vmip": "10.1.1.99"})
+    world.call("removeFromLoadBalancerRule", id=rule, **pair)
+    assert world.last_job().arguments == {"rule_id": rule, "vm_ids": [vm.id]}
 
 
 def test_members_are_added_once_and_removed(world: World) -> None:

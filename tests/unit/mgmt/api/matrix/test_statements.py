@@ -38,6 +38,7 @@ CHOICES = {
     "templatefilter": "all",
     "isofilter": "all",
     "resourcetype": "UserVm",
+    "type": "primary",
     "startdate": "2026-01-01",
     "enddate": "2026-02-28",
 }

@@ -57,7 +57,14 @@ def members(*numbers: int) -> tuple[Member, ...]:
 
 
 WEB = Balancer(id=uuid(100), address="198.51.100.1", port=80, members=members(11, 12))
-SSH = Balancer(id=uuid(101), address="198.51.100.1", port=22, algorithm=Algorithm.source, members=members(13))
+SSH = Balancer(
+    id=uuid(101),
+    address="198.51.100.1",
+    port=22,
+    algorithm=Algorithm.source,
+    sources=("192.0.2.0/24", "203.0.113.7/32"),
+    members=members(13),
+)
 EMPTY = Balancer(id=uuid(102), address="198.51.100.1", port=443)
 
 
