@@ -5,6 +5,7 @@ servers are added as more machines. It needs no privileges; whoever starts it dr
 """
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import click
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from sqlalchemy.exc import OperationalError
 
 from mgmt.api.app import create_app
 from mgmt.bootstrap import Opened, open_store
@@ -23,7 +25,10 @@ from mgmt.web import create_pages
 from mgmt.web.reference import create_reference
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+log = logging.getLogger(__name__)
+
 GRACE_SECONDS = 20
+RETRY_SECONDS = 2
 LONGEST_CALL_SECONDS = 120
 KEEP_ALIVE_SECONDS = 20
 """Longer than the pauses of clients that poll for jobs (2 s most of them, up to 15 s): a connection that ends
@@ -79,7 +84,17 @@ def serve(
     }
     if ready is not None:
         options["post_worker_init"] = lambda _worker: ready()
-    Server(options, lambda: build(open_store(home), prepare)).run()
+    Server(options, lambda: build(await_store(home), prepare)).run()
+
+
+def await_store(home: Path) -> Opened:
+    """Open the store as soon as its database answers: a worker that starts anew outlives an outage of it."""
+    while True:
+        try:
+            return open_store(home)
+        except OperationalError as error:
+            log.warning("the database does not answer; trying again: %s", error.orig)
+            time.sleep(RETRY_SECONDS)
 
 
 @click.command()

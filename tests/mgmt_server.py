@@ -1,5 +1,6 @@
 """A whole management server in a process of its own, on loopback, with a simulated host to manage."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -29,6 +30,16 @@ class ManagementServer:
     address: str
     password: str
     log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.address.rpartition(":")[2])
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all its processes."""
+        os.killpg(self.process.pid, number)
 
     @property
     def endpoint(self) -> str:
@@ -67,15 +78,15 @@ def run_server(home: Path, **settings: Any) -> Iterator[ManagementServer]:
     settings = {"listen_port": port, "pki_dir": pki, "simulated_hosts": True, **settings}
     save_config(home, msgspec.structs.replace(base, **settings))
     log = home / "server.log"
+    argv = [sys.executable, "-m", "mgmt.server", "--home", str(home)]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mgmt.server", "--home", str(home)], stdout=output, stderr=output
-        )
+        process = subprocess.Popen(argv, stdout=output, stderr=output, start_new_session=True)
         try:
             address = f"http://127.0.0.1:{port}"
             _wait_until_it_answers(address, process, log)
-            password = (home / "mgmt" / PASSWORD_FILE).read_text().strip()
-            yield ManagementServer(address, password, log)
+            file = home / "mgmt" / PASSWORD_FILE
+            password = file.read_text().strip() if file.exists() else ""
+            yield ManagementServer(address, password, log, process)
         finally:
             process.terminate()
             process.wait(STOP_SECONDS)

@@ -45,10 +45,15 @@ class Incarnation:
         return f"pileus {self.id}"
 
 
+def server_id(port: int) -> str:
+    """The id of this machine's server that listens on `port`; the same for all of its lives."""
+    return str(uuid5(NAMESPACE_DNS, f"{platform.node()}:{port}"))
+
+
 def join(database: Database, config: MgmtConfig) -> Incarnation:
     """Enter this server, in place of what it was before."""
     name = platform.node() or "management"
-    server = str(uuid5(NAMESPACE_DNS, f"{name}:{config.listen_port}"))
+    server = server_id(config.listen_port)
     with database.writing() as session:
         moment = clock(session)
         row = session.get(ManagementServer, server)

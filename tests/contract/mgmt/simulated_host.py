@@ -69,7 +69,7 @@ class SimulatedHostServer:
     def _answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
         simulator, host = self.simulator, self._host
         if (method, path) == ("GET", "/v1/info"):
-            return simulator.info(host)
+            return msgspec.structs.replace(simulator.info(host), tunnel_port=self._tunnel.server_address[1])
         if (method, path) == ("PUT", "/v1/state"):
             simulator.put_state(host, codec.decode(body, HostState))
             return {"changed": True}
