@@ -9,7 +9,7 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from appliance.hostagent.errors import NotFound, Refused
+from appliance.hostagent.errors import Conflict, NotFound, Refused
 from appliance.hostagent.host import API_VERSIONS, Host
 from appliance.hostagent.metrics import render_metrics
 from appliance.hostagent.tls import own_certificate, request_names
@@ -18,7 +18,15 @@ from systemvm.engine.renewal import Renewal
 from systemvm.spec import codec
 from systemvm.spec.bootstrap import MGMT_NAME
 from systemvm.spec.certificate import SignedCertificate
-from systemvm.spec.host import Domain, DomainSnapshot, DomainStatus, HostState, Volume
+from systemvm.spec.host import (
+    CopyState,
+    Domain,
+    DomainSnapshot,
+    DomainStatus,
+    HostState,
+    Volume,
+    VolumeCopy,
+)
 from systemvm.spec.types import Problem, Uuid
 
 _log = logging.getLogger("pileus.host")
@@ -47,6 +55,7 @@ def create_app(host: Host, names_of: Callable[[Mapping[str, Any]], set[str]] = r
     _add_domain_routes(app, host)
     _add_snapshot_routes(app, host)
     _add_volume_routes(app, host)
+    _add_copy_routes(app, host)
     _answer_errors(app)
     return app
 
@@ -146,7 +155,8 @@ def _add_volume_routes(app: Flask, host: Host) -> None:
     def put_volume(uuid: str) -> Response:
         volume = _document(Volume)
         _require_same(_uuid(uuid), volume.id)
-        return _answer(host.put_volume(volume))
+        made = host.put_volume(volume, replace=_flag("replace"), wait=_wait())
+        return _answer(made, 202 if made.preparing else 200)
 
     @app.delete("/v1/volumes/<uuid>")
     def delete_volume(uuid: str) -> Response:
@@ -156,6 +166,29 @@ def _add_volume_routes(app: Flask, host: Host) -> None:
     @app.get("/v1/templates")
     def templates() -> Response:
         return _answer(host.templates.list())
+
+
+def _add_copy_routes(app: Flask, host: Host) -> None:
+    @app.get("/v1/copies")
+    def copies() -> Response:
+        return _answer(host.copies.list())
+
+    @app.get("/v1/copies/<uuid>")
+    def get_copy(uuid: str) -> Response:
+        return _answer(host.copies.get(_uuid(uuid)))
+
+    @app.put("/v1/copies/<uuid>")
+    def put_copy(uuid: str) -> Response:
+        document = _document(VolumeCopy)
+        _require_same(_uuid(uuid), document.id)
+        status = host.copies.put(document, wait=_wait())
+        return _answer(status, 202 if status.state in (CopyState.copying, CopyState.sending) else 200)
+
+    @app.delete("/v1/copies/<uuid>")
+    def delete_copy(uuid: str) -> Response:
+        if not host.copies.delete(_uuid(uuid), wait=_wait()):
+            raise Conflict(f"copy {uuid} is still being ended: ask again")
+        return Response(status=204)
 
 
 def _answer_errors(app: Flask) -> None:

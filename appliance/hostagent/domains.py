@@ -168,6 +168,11 @@ class Domains:
                         found[volume] = uuid
         return found
 
+    def is_running(self, uuid: str) -> bool:
+        """Whether libvirt runs it."""
+        domain = self._hypervisor.find(uuid)
+        return domain is not None and bool(domain.isActive())
+
     def grow_running(self, uuid: str, path: Path, size: int) -> bool:
         """Tell a running VM that its disk grew to `size` bytes; False if it does not run."""
         domain = self._hypervisor.find(uuid)

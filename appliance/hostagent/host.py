@@ -4,14 +4,18 @@ import os
 import platform
 import shutil
 import socket
-import threading
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
+
 from appliance.hostagent.config import HostAgentConfig
+from appliance.hostagent.copies import Copies
 from appliance.hostagent.domains import Domains
+from appliance.hostagent.errors import Conflict
 from appliance.hostagent.hypervisor import Hypervisor
 from appliance.hostagent.networks import HostNetworks
+from appliance.hostagent.operations import Operation, Operations
 from appliance.hostagent.snapshots import Snapshots
 from appliance.hostagent.templates import TemplateCache
 from appliance.hostagent.volumes import VolumeStore
@@ -36,6 +40,10 @@ class Host:
         self.volumes = VolumeStore(self._pools, self.templates)
         self.domains = Domains(config, paths, self.hypervisor, self.volumes, self.templates, self.networks)
         self.snapshots = Snapshots(self.domains, self.volumes)
+        self.copies = Copies(self.volumes, self.hypervisor, self.domains.attachments)
+        self._making = Operations()
+        # What is done is done once, also when nobody waited for its end: the next request gets the answer.
+        self._unanswered: dict[str, Operation] = {}
 
     def info(self) -> HostInfo:
         """What the host is and has."""
@@ -55,10 +63,36 @@ class Host:
             console_relay_port=self.config.console_relay_port,
         )
 
-    def put_volume(self, volume: Volume) -> HostVolume:
-        """Make or grow a volume of its own; it outlives every VM that has it. Raises HostError."""
-        self.volumes.ensure(volume, lambda _step: None, threading.Event())
-        self.volumes.keep(volume.id)
+    def put_volume(self, volume: Volume, *, replace: bool = False, wait: float = 0.0) -> HostVolume:
+        """Make or grow a volume of its own; it outlives every VM that has it. Raises HostError.
+
+        `replace` makes one that is there anew, of its base; no VM may run with it then. What takes longer
+        than `wait` seconds goes on, and the answer says `preparing`.
+        """
+        owner = self.domains.attachments().get(volume.id, "")
+        if replace and owner and self.domains.is_running(owner):
+            raise Conflict(f"volume {volume.id} is in use by running VM {owner}: stop it first")
+        make = self.volumes.replace if replace else self.volumes.ensure
+        digest = f"{replace} {_without_ticket(volume)}"
+        operation = self._unanswered.get(volume.id)
+        if operation is None or operation.digest != digest:
+            operation = self._making.start(
+                volume.id,
+                f"volume {volume.id}",
+                digest,
+                lambda operation: _discard(make(volume, operation.say, operation.cancelled)),
+            )
+        self._unanswered[volume.id] = operation
+        if not operation.wait(wait):
+            return HostVolume(id=volume.id, pool=volume.pool, bytes=0, allocated=0, preparing=operation.step)
+        self._unanswered.pop(volume.id, None)
+        if operation.error:
+            raise operation.error
+        if not replace:  # one that is there stays whatever it was: its VM's, or of its own
+            self.volumes.keep(volume.id)
+        return self._settle(volume)
+
+    def _settle(self, volume: Volume) -> HostVolume:
         attached = self.domains.attachments()
         if self.volumes.is_smaller(volume):
             owner = attached.get(volume.id, "")
@@ -106,6 +140,17 @@ class Host:
         is_usable = folder.is_dir() and os.access(folder, os.W_OK)
         message = f"{folder} is {'writable' if is_usable else 'missing or read-only: mount it again'}"
         return ProbeResult(service="storage", name=f"pool {name}", healthy=is_usable, message=message)
+
+
+def _without_ticket(volume: Volume) -> Volume:
+    """The same volume, whoever was given which ticket for its base."""
+    if volume.base is None:
+        return volume
+    return msgspec.structs.replace(volume, base=msgspec.structs.replace(volume.base, url=""))
+
+
+def _discard(_result: object) -> None:
+    return None
 
 
 def _space(folder: Path) -> tuple[int, int]:

@@ -61,6 +61,15 @@ class TemplateCache:
             self._locks[key].release()
         return path
 
+    def take(self, wanted: TemplatePull, path: Path, say: Say, cancelled: threading.Event) -> None:
+        """Pull into `path`, for one volume alone; nothing is left on failure. Raises HostError."""
+        try:
+            self._pull(path.name, wanted, path, say, cancelled)
+        finally:
+            self._pulling.pop(path.name, None)
+            for left in path.parent.glob(f"{path.stem}.part*"):
+                left.unlink(missing_ok=True)
+
     def boot_files(self, name: str) -> tuple[Path, Path, str]:
         """Kernel, initrd and command line of a catalog image. Raises NotFound."""
         image = find_image(self._images, name)

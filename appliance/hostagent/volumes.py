@@ -44,21 +44,36 @@ class VolumeStore:
 
     def ensure(self, volume: Volume, say: Say, cancelled: threading.Event) -> bool:
         """Make the volume unless it exists; True if it was made. Raises HostError, CommandError."""
-        path = self.path(volume)
-        if path.exists():
+        if self.path(volume).exists():
             return False
-        base = self._templates.base(volume.base, say, cancelled) if volume.base else None
-        say(f"making volume {volume.id}")
+        self.replace(volume, say, cancelled)
+        return True
+
+    def replace(self, volume: Volume, say: Say, cancelled: threading.Event) -> None:
+        """Make the volume; one of that id that exists is lost in the end. Raises HostError, CommandError."""
+        path = self.path(volume)
         # Under another name first: a volume that exists is always a whole one.
         temporary = path.with_suffix(".new")
         temporary.unlink(missing_ok=True)
         try:
-            run(_create_argv(temporary, volume.bytes, base))
+            self._make(temporary, volume, say, cancelled)
             temporary.chmod(0o600)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        return True
+
+    def _make(self, path: Path, volume: Volume, say: Say, cancelled: threading.Event) -> None:
+        if volume.base is None or not volume.base.once:
+            base = self._templates.base(volume.base, say, cancelled) if volume.base else None
+            say(f"making volume {volume.id}")
+            run(_create_argv(path, volume.bytes, base))
+            return
+        self._templates.take(volume.base, path, say, cancelled)
+        header = read_header(path)
+        if header.format != "qcow2":
+            raise Refused(f"volume {volume.id}: what it is to be made of is {header.format}, not qcow2")
+        if header.virtual_size < volume.bytes:
+            run(("qemu-img", "resize", "-f", "qcow2", str(path), str(volume.bytes)))
 
     def grow(self, volume: Volume) -> bool:
         """Grow a volume that no running VM has to its wanted size; True if it grew. Never shrinks."""
@@ -74,6 +89,10 @@ class VolumeStore:
         if volume.bytes < size and volume.base is None:
             raise Refused(f"volume {volume.id} has {size} bytes and cannot shrink to {volume.bytes}")
         return size < volume.bytes
+
+    def leftovers(self, suffix: str) -> list[Path]:
+        """Files of another kind that lie beside the volumes."""
+        return [path for folder in self._pools.values() for path in folder.glob(f"*{suffix}")]
 
     def keep(self, volume_id: str) -> None:
         """Let it outlive the VM that it is attached to."""

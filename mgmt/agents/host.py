@@ -12,6 +12,7 @@ from mgmt.agents.wire import Wire
 from systemvm.spec.host import (
     HOST_AGENT_PORT,
     TUNNEL_PORT,
+    CopyStatus,
     Domain,
     DomainSnapshot,
     DomainStatus,
@@ -19,6 +20,7 @@ from systemvm.spec.host import (
     HostState,
     HostVolume,
     Volume,
+    VolumeCopy,
 )
 
 T = TypeVar("T")
@@ -118,11 +120,40 @@ class HostAgent(CertifiedCalls):
         """Put a VM back to a snapshot."""
         return self._work("POST", f"/v1/domains/{domain_id}/snapshots/{snapshot.id}/revert", snapshot)
 
-    def put_volume(self, volume: Volume) -> HostVolume:
-        """Make or grow a volume of its own, attached to nothing."""
+    def put_volume(self, volume: Volume, *, replace: bool = False) -> HostVolume:
+        """Make or grow a volume of its own, attached to nothing; long work answers `preparing`."""
+        query = {"wait": str(WAIT_SECONDS), "replace": "true" if replace else "false"}
         with self._client() as client:
             return self._wire(client).ask(
-                "PUT", f"/v1/volumes/{volume.id}", HostVolume, body=volume, seconds=_STATE_SECONDS
+                "PUT",
+                f"/v1/volumes/{volume.id}",
+                HostVolume,
+                body=volume,
+                seconds=_STATE_SECONDS,
+                query=query,
+            )
+
+    def put_copy(self, copy: VolumeCopy) -> CopyStatus:
+        """Copy a volume to the storage VM, or look how far that is."""
+        query = {"wait": "0"}
+        with self._client() as client:
+            return self._wire(client).ask("PUT", f"/v1/copies/{copy.id}", CopyStatus, body=copy, query=query)
+
+    def copy_status(self, copy_id: str) -> CopyStatus | None:
+        """How far a copy is; None when the host knows of none."""
+        try:
+            return self._ask("GET", f"/v1/copies/{copy_id}", CopyStatus)
+        except AgentNotFound:
+            return None
+
+    def delete_copy(self, copy_id: str) -> None:
+        """Cancel and forget a copy; gone already is fine."""
+        with self._client() as client:
+            self._wire(client).request(
+                "DELETE",
+                f"/v1/copies/{copy_id}",
+                seconds=WAIT_SECONDS + 60.0,
+                query={"wait": str(WAIT_SECONDS)},
             )
 
     def delete_volume(self, volume_id: str) -> None:

@@ -231,6 +231,8 @@ OWNED = (
     tables.PortForwardingRule,
     tables.BalancerRule,
     tables.Volume,
+    tables.Snapshot,
+    tables.SnapshotPolicy,
     tables.Job,
     tables.Event,
     tables.Tag,

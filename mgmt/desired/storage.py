@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from urllib.parse import urlsplit
 
+from msgspec import structs
+
 from mgmt.desired.inputs import Link, Machine
 from mgmt.desired.links import service_interfaces
 from systemvm.spec.appliances import ImageFormat, Storage, TemplateSource
@@ -15,13 +17,18 @@ from systemvm.spec.types import Purpose, Role
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """A template of the zone. `is_trusted`: an operator registered it and it is still being fetched."""
+    """A template of the zone. `is_trusted`: an operator registered it and it is still being fetched.
+
+    Without `url` it is uploaded, or it is what `copy_of` is; `max_bytes` (0: the usual) must never change.
+    """
 
     id: str
     url: str
     format: str
     checksum: str = ""
     is_trusted: bool = False
+    copy_of: str | None = None
+    max_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +72,21 @@ def compile_storage(
             ticket_key=keys.ticket_key,
             allowed_networks=tuple(sorted({*allowed_networks, *trusted})),
             templates=tuple(
-                TemplateSource(
-                    id=template.id,
-                    url=template.url,
-                    format=ImageFormat(template.format.lower()),
-                    checksum=template.checksum,
-                )
-                for template in sorted(templates, key=lambda template: template.id)
+                _source(template) for template in sorted(templates, key=lambda template: template.id)
             ),
         ),
     )
+
+
+def _source(template: Template) -> TemplateSource:
+    source = TemplateSource(
+        id=template.id,
+        url=template.url,
+        format=ImageFormat(template.format.lower()),
+        checksum=template.checksum,
+        copy_of=template.copy_of,
+    )
+    return structs.replace(source, max_bytes=template.max_bytes) if template.max_bytes else source
 
 
 def _host(url: str) -> tuple[str, ...]:

@@ -9,7 +9,15 @@ from sqlalchemy.orm import Session, aliased
 from mgmt.alloc.counted import recount
 from mgmt.alloc.limits import counts_of
 from mgmt.doctor.finding import Finding
-from mgmt.model.states import AddressState, NetworkState, RuleState, VmSnapshotState, VmState, VolumeState
+from mgmt.model.states import (
+    AddressState,
+    NetworkState,
+    RuleState,
+    SnapshotState,
+    VmSnapshotState,
+    VmState,
+    VolumeState,
+)
 from mgmt.store.tables import (
     Account,
     BalancerMember,
@@ -21,6 +29,7 @@ from mgmt.store.tables import (
     NicAddress,
     PortForwardingRule,
     PublicAddress,
+    Snapshot,
     Vm,
     VmSnapshot,
     Volume,
@@ -93,6 +102,7 @@ def _unfinished(session: Session, busy: set[str]) -> Iterator[Finding]:
         *(("rule", rule, (RuleState.add, RuleState.revoke)) for rule in RULES),
         ("volume", Volume, (VolumeState.creating,)),
         ("VM snapshot", VmSnapshot, UNSETTLED),
+        ("snapshot", Snapshot, (SnapshotState.allocated, SnapshotState.creating, SnapshotState.backing_up)),
         ("network", Network, (NetworkState.implementing, NetworkState.shutdown)),
         ("public address", PublicAddress, (AddressState.releasing,)),
     )

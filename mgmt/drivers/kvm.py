@@ -3,7 +3,17 @@
 from mgmt.agents.host import HostAgent, HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint, TunnelledAgent
 from mgmt.agents.tls import Credentials
-from systemvm.spec.host import Domain, DomainSnapshot, DomainStatus, HostInfo, HostState, HostVolume, Volume
+from systemvm.spec.host import (
+    CopyStatus,
+    Domain,
+    DomainSnapshot,
+    DomainStatus,
+    HostInfo,
+    HostState,
+    HostVolume,
+    Volume,
+    VolumeCopy,
+)
 
 
 class KvmDriver:
@@ -52,9 +62,9 @@ class KvmDriver:
         """See Driver."""
         return self._agent(host).revert(domain_id, snapshot)
 
-    def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
+    def put_volume(self, host: HostEndpoint, volume: Volume, *, replace: bool = False) -> HostVolume:
         """See Driver."""
-        return self._agent(host).put_volume(volume)
+        return self._agent(host).put_volume(volume, replace=replace)
 
     def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
         """See Driver."""
@@ -63,6 +73,18 @@ class KvmDriver:
     def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
         """See Driver."""
         return self._agent(host).all_volumes()
+
+    def put_copy(self, host: HostEndpoint, copy: VolumeCopy) -> CopyStatus:
+        """See Driver."""
+        return self._agent(host).put_copy(copy)
+
+    def copy_status(self, host: HostEndpoint, copy_id: str) -> CopyStatus | None:
+        """See Driver."""
+        return self._agent(host).copy_status(copy_id)
+
+    def delete_copy(self, host: HostEndpoint, copy_id: str) -> None:
+        """See Driver."""
+        self._agent(host).delete_copy(copy_id)
 
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
         """See Driver."""

@@ -4,7 +4,17 @@ from typing import Protocol
 
 from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
-from systemvm.spec.host import Domain, DomainSnapshot, DomainStatus, HostInfo, HostState, HostVolume, Volume
+from systemvm.spec.host import (
+    CopyStatus,
+    Domain,
+    DomainSnapshot,
+    DomainStatus,
+    HostInfo,
+    HostState,
+    HostVolume,
+    Volume,
+    VolumeCopy,
+)
 
 
 class Driver(Protocol):
@@ -43,14 +53,26 @@ class Driver(Protocol):
     def revert(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
         """Put a running VM back to a snapshot with memory, a stopped one to one without."""
 
-    def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
-        """Make or grow a volume that outlives the VMs it is attached to."""
+    def put_volume(self, host: HostEndpoint, volume: Volume, *, replace: bool = False) -> HostVolume:
+        """Make or grow a volume that outlives the VMs it is attached to; `preparing` while that takes long.
+
+        `replace` makes one that is there anew, of its base: no running VM may have it.
+        """
 
     def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
         """Remove a volume that no VM has; gone already is fine."""
 
     def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
         """All volumes that the host has, attached or not."""
+
+    def put_copy(self, host: HostEndpoint, copy: VolumeCopy) -> CopyStatus:
+        """Send a volume as it is now to the storage VM, or look how far that is. Returns at once."""
+
+    def copy_status(self, host: HostEndpoint, copy_id: str) -> CopyStatus | None:
+        """How far a copy is; None when the host knows of none, for example after its agent's restart."""
+
+    def delete_copy(self, host: HostEndpoint, copy_id: str) -> None:
+        """Cancel and forget a copy; gone already is fine. What the storage VM has it keeps."""
 
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
         """The agent in a system VM of this host."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mgmt.agents.certificates import Shown
 from mgmt.agents.host import HostEndpoint
 from mgmt.drivers.simulated_identity import SimulatedIdentity
-from systemvm.spec.host import Domain, DomainStatus, HostState, HostVolume
+from systemvm.spec.host import CopyStatus, Domain, DomainStatus, HostState, HostVolume
 
 GIB = 1024**3
 
@@ -33,6 +33,7 @@ class SimulatedHost:
     snapshots: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     identity: SimulatedIdentity | None = None
     relay: Shown | None = None
+    copies: dict[str, CopyStatus] = field(default_factory=dict)
 
 
 def places_of(host: HostEndpoint) -> tuple[str, ...]:

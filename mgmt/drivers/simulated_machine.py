@@ -9,7 +9,7 @@ from mgmt.agents.errors import AgentConflict, AgentNotFound, AgentRefused
 from mgmt.agents.machine import Applied, MachineHealth
 from mgmt.drivers.simulated_identity import SimulatedIdentity
 from systemvm.spec import codec
-from systemvm.spec.appliances import TemplateState, TemplateStatus
+from systemvm.spec.appliances import TemplateSource, TemplateState, TemplateStatus
 from systemvm.spec.bootstrap import Bootstrap
 from systemvm.spec.certificate import CertificateRequest, CertificateTaken, SignedCertificate
 from systemvm.spec.state import State
@@ -69,6 +69,15 @@ class SimulatedMachine:
             raise AgentNotFound(self._where(), f"no service tells {path}")
         return msgspec.convert(msgspec.to_builtins(answers[path]), type=kind)
 
+    def receive(self, upload: str, size: int, sha256: str) -> str:
+        """Take an upload in as the storage VM does; why not, in words, if not."""
+        status = self.templates.get(upload)
+        if status is None:
+            return f"{upload} was taken off the list while it was being sent"
+        if status.state is not TemplateState.ready:
+            self.templates[upload] = _ready(upload, size, sha256)
+        return ""
+
     def certificate(self) -> Shown:
         """See Certified."""
         return self.identity.shown()
@@ -96,15 +105,26 @@ class SimulatedMachine:
     def _download(self, state: State) -> None:
         wanted = {source.id for source in state.storage.templates} if state.storage else set()
         self.templates = {key: status for key, status in self.templates.items() if key in wanted}
-        for key in wanted - self.templates.keys():
-            self.templates[key] = TemplateStatus(
-                id=key,
-                state=TemplateState.ready,
-                percent=100,
-                size=TEMPLATE_BYTES,
-                virtual_size=TEMPLATE_BYTES,
-                sha256="0" * 64,
-            )
+        for source in state.storage.templates if state.storage else ():
+            if source.id not in self.templates:
+                self.templates[source.id] = self._fetched(source)
+
+    def _fetched(self, source: TemplateSource) -> TemplateStatus:
+        if source.url:
+            return _ready(source.id, TEMPLATE_BYTES, "0" * 64)
+        if not source.copy_of:
+            return TemplateStatus(id=source.id, state=TemplateState.waiting)
+        original = self.templates.get(source.copy_of)
+        if original is None or original.state is not TemplateState.ready:
+            words = f"{source.copy_of}, which it is a copy of, is not here"
+            return TemplateStatus(id=source.id, state=TemplateState.failed, error=words)
+        return _ready(source.id, original.size, original.sha256)
 
     def _where(self) -> str:
         return f"agent of {self.bootstrap.name}"
+
+
+def _ready(template: str, size: int, sha256: str) -> TemplateStatus:
+    return TemplateStatus(
+        id=template, state=TemplateState.ready, percent=100, size=size, virtual_size=size, sha256=sha256
+    )

@@ -13,6 +13,7 @@ import msgspec
 from mgmt.agents.errors import AgentConflict, AgentFailed, AgentNotFound, AgentRefused, AgentUnreachable
 from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
+from mgmt.drivers import simulated_copies
 from mgmt.drivers.faults import Faults
 from mgmt.drivers.simulated_host import SimulatedHost, places_of
 from mgmt.drivers.simulated_machine import SimulatedMachine
@@ -20,6 +21,7 @@ from mgmt.drivers.simulated_reach import Reached, ReachedCertificates
 from systemvm.spec import codec
 from systemvm.spec.bootstrap import FILE_NAME, Bootstrap
 from systemvm.spec.host import (
+    CopyStatus,
     Domain,
     DomainSnapshot,
     DomainStatus,
@@ -28,6 +30,7 @@ from systemvm.spec.host import (
     HostVolume,
     Power,
     Volume,
+    VolumeCopy,
 )
 
 T = TypeVar("T")
@@ -177,14 +180,19 @@ class Simulator:
             return found.status[domain_id]
 
     @_met
-    def put_volume(self, host: HostEndpoint, volume: Volume) -> HostVolume:
+    def put_volume(self, host: HostEndpoint, volume: Volume, *, replace: bool = False) -> HostVolume:
         """See Driver."""
         found = self.host(host)
         _check(f"host {host.name}", volume, Volume)
         with self._locks[found.address]:
             self._check_pool(found, volume)
-            found.kept.add(volume.id)
-            found.volumes[volume.id] = _host_volume(volume, self._owner(found, volume.id))
+            owner = self._owner(found, volume.id)
+            if replace and owner and found.status[owner].state == "running":
+                words = f"volume {volume.id} is in use by running VM {owner}"
+                raise AgentConflict(f"host {host.name}", words)
+            if not replace:
+                found.kept.add(volume.id)
+            found.volumes[volume.id] = _host_volume(volume, owner)
             return found.volumes[volume.id]
 
     @_met
@@ -203,6 +211,27 @@ class Simulator:
     def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
         """See Driver."""
         return sorted(self.host(host).volumes.values(), key=lambda volume: volume.id)
+
+    @_met
+    def put_copy(self, host: HostEndpoint, copy: VolumeCopy) -> CopyStatus:
+        """See Driver."""
+        found = self.host(host)
+        _check(f"host {host.name}", copy, VolumeCopy)
+        with self._locks[found.address]:
+            volume = found.volumes.get(copy.volume)
+            if volume is None:
+                raise AgentNotFound(f"host {host.name}", f"no volume {copy.volume} on this host")
+            return simulated_copies.send(copy, volume, self.machines.values(), found.copies)
+
+    @_met
+    def copy_status(self, host: HostEndpoint, copy_id: str) -> CopyStatus | None:
+        """See Driver."""
+        return self.host(host).copies.get(copy_id)
+
+    @_met
+    def delete_copy(self, host: HostEndpoint, copy_id: str) -> None:
+        """See Driver."""
+        self.host(host).copies.pop(copy_id, None)
 
     def machine(self, endpoint: MachineEndpoint) -> MachineAgent:
         """See Driver. As with a real one, whether anybody is there shows with the first question."""

@@ -110,7 +110,7 @@ class DurableJobs:
             ).all()
         for job in pending:
             if not job.handed_over:
-                log.warning("job %s starts now, because its server stopped before it could", job.id)
+                log.warning("job %s starts now, because nobody has started it yet", job.id)
                 self.start(job.id)
                 continue
             status = DBOS.get_workflow_status(job.id)

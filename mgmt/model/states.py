@@ -112,6 +112,17 @@ class VolumeState(StrEnum):
     error = "UploadError"
 
 
+class SnapshotState(StrEnum):
+    """State of a snapshot: a row only, being copied, being taken in by the storage VM, there."""
+
+    allocated = "Allocated"
+    creating = "Creating"
+    backing_up = "BackingUp"
+    backed_up = "BackedUp"
+    destroyed = "Destroyed"
+    error = "Error"
+
+
 class ImageKind(StrEnum):
     """What VMs are made from: disk images, or CDs that they are installed from."""
 

@@ -16,16 +16,20 @@ from mgmt.agents.machine import MachineAgent
 from mgmt.desired.console import ConsoleKeys, compile_console
 from mgmt.desired.router import compile_router
 from mgmt.desired.storage import StorageKeys, Template, compile_storage
-from mgmt.model.states import AccountType, RuleState, TemplateState, VmKind, VmState
+from mgmt.model.states import AccountType, RuleState, SnapshotState, TemplateState, VmKind, VmState
+from mgmt.ops.document_inputs import links_of, machine_input, router_input
 from mgmt.ops.endpoints import machine_agent
 from mgmt.ops.runtime import Runtime
-from mgmt.ops.snapshots import links_of, machine_input, router_input
 from mgmt.pki.authority import host_name
 from mgmt.store import tables
 from mgmt.store.tables import Account, Host, Vm, Zone
 from systemvm.spec.appliances import HostEndpoint
 from systemvm.spec.state import State
 
+#: Snapshots that the storage VM is to have.
+LISTED = (SnapshotState.creating, SnapshotState.backing_up, SnapshotState.backed_up)
+#: Bytes of the largest disk that the storage VM keeps a copy of; tickets say what one copy may have.
+LARGEST_COPY = 1 << 42
 #: How often, and with how many seconds between, a busy agent is asked again.
 _BUSY_TRIES, _BUSY_SECONDS = 60, 2.0
 #: The same for one that does not answer: the loop starts a dead machine again meanwhile.
@@ -167,20 +171,31 @@ def compile_document(
 
 def _templates(session: Session, vm: Vm) -> list[Template]:
     table = tables.Template
+    original = tables.Snapshot
     query = (
-        select(table, Account.type)
+        select(table, Account.type, original.id)
         .join(Account, Account.id == table.account_id)
+        .outerjoin(original, original.id == table.source_id)
         .where(table.zone_id == vm.zone_id, table.removed.is_(None), table.state != TemplateState.deleted)
     )
-    return [
+    snapshots = select(original.id).where(
+        original.zone_id == vm.zone_id, original.removed.is_(None), original.state.in_(LISTED)
+    )
+    kept = [
+        Template(id=snapshot_id, url="", format="qcow2", max_bytes=LARGEST_COPY)
+        for snapshot_id in session.scalars(snapshots)
+    ]
+    return kept + [
         Template(
             id=template.id,
             url=template.url,
             format=template.format,
             checksum=template.checksum,
             is_trusted=kind == AccountType.root_admin and template.state == TemplateState.downloading,
+            copy_of=snapshot_id,
+            max_bytes=LARGEST_COPY if template.source_id else 0,
         )
-        for template, kind in session.execute(query)
+        for template, kind, snapshot_id in session.execute(query)
     ]
 
 

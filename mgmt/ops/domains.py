@@ -20,7 +20,7 @@ from mgmt.desired.host import guest_bridge
 from mgmt.desired.links import link_name
 from mgmt.drivers.protocol import Driver
 from mgmt.model.errors import CloudError, Unavailable
-from mgmt.model.states import VmKind, VmState
+from mgmt.model.states import SnapshotState, VmKind, VmState, VolumeState
 from mgmt.ops.endpoints import driver_of, host_endpoint, placed_host
 from mgmt.ops.runtime import Runtime
 from mgmt.pki import tickets
@@ -31,6 +31,7 @@ from mgmt.store.tables import (
     Nic,
     PhysicalNetwork,
     ServiceOffering,
+    Snapshot,
     StoragePool,
     Template,
     TrafficType,
@@ -204,6 +205,11 @@ def _disks(runtime: Runtime, session: Session, vm: Vm) -> tuple[Disk, ...]:
 def _base(runtime: Runtime, session: Session, volume: Volume, vm: Vm | None) -> TemplatePull | None:
     if vm is not None and vm.kind != VmKind.user:
         return TemplatePull(template=SYSTEM_IMAGE) if volume.device == 0 else None
+    if volume.snapshot_id is not None:
+        # Once it is made, nothing of the snapshot is needed any more.
+        is_made = volume.state == VolumeState.ready
+        snapshot = None if is_made else session.get_one(Snapshot, volume.snapshot_id)
+        return pull_snapshot(runtime, session, snapshot) if snapshot is not None else None
     if volume.template_id is None:
         return None
     return _pull(runtime, session, session.get_one(Template, volume.template_id))
@@ -214,22 +220,33 @@ def _iso(runtime: Runtime, session: Session, vm: Vm) -> TemplatePull | None:
     return None if iso is None or iso.removed is not None else _pull(runtime, session, iso)
 
 
-def _pull(runtime: Runtime, session: Session, template: Template) -> TemplatePull:
+def pull_snapshot(runtime: Runtime, session: Session, snapshot: Snapshot) -> TemplatePull:
+    """Where a host gets a snapshot's content, for one volume. Raises Unavailable."""
+    if snapshot.removed is not None or snapshot.state != SnapshotState.backed_up:
+        raise Unavailable(f"snapshot {snapshot.name} is {snapshot.state}, so nothing can be made of it")
+    return _pull(runtime, session, snapshot, once=True)
+
+
+def _pull(
+    runtime: Runtime, session: Session, image: Template | Snapshot, *, once: bool = False
+) -> TemplatePull:
     storage = session.scalar(
-        select(Vm).where(Vm.kind == VmKind.storage, Vm.zone_id == template.zone_id, Vm.removed.is_(None))
+        select(Vm).where(Vm.kind == VmKind.storage, Vm.zone_id == image.zone_id, Vm.removed.is_(None))
     )
     if storage is None or storage.management_address is None:
-        raise Unavailable(f"template {template.name}: the zone has no storage VM yet; try again in a minute")
+        kind = image.__tablename__
+        raise Unavailable(f"{kind} {image.name}: the zone has no storage VM yet; try again in a minute")
     token = tickets.sign(
-        runtime.authority.ticket_key, TicketPurpose.template, template.id, runtime.now().timestamp()
+        runtime.authority.ticket_key, TicketPurpose.template, image.id, runtime.now().timestamp()
     )
     query = urlencode({"ticket": token})
     return TemplatePull(
-        template=template.id,
-        url=f"https://{storage.management_address}:{STORAGE_PORT}/v1/templates/{template.id}?{query}",
-        sha256=template.sha256,
+        template=image.id,
+        url=f"https://{storage.management_address}:{STORAGE_PORT}/v1/templates/{image.id}?{query}",
+        sha256=image.sha256,
         server_name=vm_name(storage.id),
         server_ca=runtime.authority.server_ca,
+        once=once,
     )
 
 

@@ -48,6 +48,11 @@ REBOOT_SYSTEM_VM: Final = "reboot_system_vm"  # vm_id
 DESTROY_SYSTEM_VM: Final = "destroy_system_vm"  # vm_id
 ENSURE_SYSTEM_VMS: Final = "ensure_system_vms"  # zone_id
 
+TAKE_SNAPSHOT: Final = "take_snapshot"  # snapshot_id (of a row that the caller inserted)
+DELETE_SNAPSHOT: Final = "delete_snapshot"  # snapshot_id
+REVERT_SNAPSHOT: Final = "revert_snapshot"  # snapshot_id (its volume gets the content)
+
+MAKE_TEMPLATE: Final = "make_template"  # template_id (of a row with source_id), volume_id=None (if of one)
 DELETE_TEMPLATE: Final = "delete_template"  # template_id
 
 DELETE_PROJECT: Final = "delete_project"  # project_id, cleanup=False

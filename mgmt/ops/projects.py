@@ -10,7 +10,7 @@ from mgmt.alloc.limits import release
 from mgmt.model.errors import InUse
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import TemplateState, VmKind
-from mgmt.ops import networks, templates, vm_workflows, volumes
+from mgmt.ops import networks, snapshots, templates, vm_workflows, volumes
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 from mgmt.store.tables import (
@@ -23,6 +23,8 @@ from mgmt.store.tables import (
     ProjectMember,
     ProjectRole,
     ProjectRolePermission,
+    Snapshot,
+    SnapshotPolicy,
     SshKeyPair,
     Tag,
     Template,
@@ -33,7 +35,7 @@ from mgmt.store.tables import (
 from mgmt.store.tables.base import now
 
 #: What a project has besides the things that are on hosts: rows only.
-ROWS: tuple[Any, ...] = (SshKeyPair, UserData, InstanceGroup, AffinityGroup, Tag)
+ROWS: tuple[Any, ...] = (SshKeyPair, UserData, InstanceGroup, AffinityGroup, SnapshotPolicy, Tag)
 #: What is known by the project's id.
 OF_PROJECT: tuple[Any, ...] = (ProjectRole, ProjectRolePermission, ProjectInvitation)
 
@@ -60,6 +62,9 @@ def _remove_all(runtime: Runtime, saga: Saga, account_id: str) -> None:
     for network_id in saga.step("look at its networks", lambda: _ids(runtime, Network, account_id)):
         with saga.nested() as inner:
             networks.delete(runtime, inner, network_id)
+    for snapshot_id in saga.step("look at its snapshots", lambda: _ids(runtime, Snapshot, account_id)):
+        with saga.nested() as inner:
+            snapshots.delete_snapshot(runtime, inner, snapshot_id=snapshot_id)
     for template_id in saga.step("look at its templates", lambda: _ids(runtime, Template, account_id)):
         with saga.nested() as inner:
             templates.delete_template(runtime, inner, template_id=template_id)

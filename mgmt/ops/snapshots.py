@@ -1,257 +1,191 @@
-"""One consistent look at all rows that a system VM's document is made of."""
+"""Snapshots: a volume at one moment, kept by the zone's storage VM; and the way back into a volume."""
 
-from collections import defaultdict
+from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
-from mgmt.desired import inputs
-from mgmt.model.states import AddressState, RuleState, VmKind, VmState
-from mgmt.ops.passwords import reveal_password
-from mgmt.store.sealing import Seal
-from mgmt.store.tables import (
-    BalancerMember,
-    BalancerRule,
-    Domain,
-    EgressRule,
-    FirewallRule,
-    Network,
-    NetworkOffering,
-    Nic,
-    PortForwardingRule,
-    PublicAddress,
-    ServiceOffering,
-    VlanRange,
-    Vm,
-    Zone,
-)
-
-#: VMs in these states are no longer (or not yet again) known to their router.
-_UNKNOWN = (VmState.error, VmState.expunging)
-#: Names this cloud towards its guests (cloud-init's `cloud-identifier`).
-CLOUD_ID = "pileus"
-#: What routers are told of a VM: a document is compiled for every change, from as many rows as there are VMs.
-_GUEST_COLUMNS = (
-    Vm.name,
-    Vm.instance_name,
-    Vm.public_keys,
-    Vm.user_data,
-    Vm.user_data_values,
-    Vm.password,
-    Vm.password_id,
-)
+from mgmt.alloc import limits
+from mgmt.model.errors import InUse, ParameterError, Unavailable
+from mgmt.model.resources import ResourceType
+from mgmt.model.states import SnapshotState, TemplateState, VmState, VolumeState
+from mgmt.ops import image_copies
+from mgmt.ops.domains import pull_snapshot
+from mgmt.ops.runtime import Runtime
+from mgmt.ops.saga import Saga
+from mgmt.ops.templates import push_storage_if_running, touch_storage
+from mgmt.ops.volumes import put_file
+from mgmt.store.tables import Account, Snapshot, SnapshotPolicy, Template, Vm, Volume
+from mgmt.store.tables.base import now
 
 
-def machine_input(vm: Vm) -> inputs.Machine:
-    """Who a system VM is, and which generation its document has."""
-    return inputs.Machine(id=vm.id, name=vm.name, generation=max(vm.generation, 1))
-
-
-def links_of(session: Session, vm_id: str) -> tuple[inputs.Link, ...]:
-    """NICs of a system VM, in their order."""
-    query = select(Nic).where(Nic.vm_id == vm_id, Nic.removed.is_(None)).order_by(Nic.position)
-    return tuple(
-        inputs.Link(
-            mac=nic.mac, purpose=nic.purpose, address=nic.address, netmask=nic.netmask, gateway=nic.gateway
-        )
-        for nic in session.scalars(query)
+def take_snapshot(runtime: Runtime, saga: Saga, *, snapshot_id: str) -> None:
+    """Make the content of a snapshot whose row the caller inserted. On failure it is in state Error."""
+    place: dict[str, Any] = saga.step("look at the snapshot", lambda: _look(runtime, snapshot_id))
+    saga.on_failure("take the snapshot", lambda: _fail(runtime, snapshot_id))
+    saga.step("list it in the storage VM", lambda: _announce(runtime, snapshot_id, place["zone_id"]))
+    saga.step(
+        "copy the volume to the storage VM",
+        lambda: image_copies.send_volume(
+            runtime,
+            place["volume_id"],
+            snapshot_id,
+            lambda: _set_state(runtime, snapshot_id, SnapshotState.backing_up),
+        ),
     )
-
-
-def router_input(
-    session: Session, seal: Seal, router: Vm, pending: frozenset[str] | None = None
-) -> inputs.RouterInput:
-    """All of a router's network. Rules in state Add count, or only those whose ids are in `pending`."""
-    network = session.get_one(Network, router.network_id)
-    addresses = _addresses(session, network.id)
-    by_id = {address.id: address.address for address in addresses}
-    rules = _Rules(session, network.id, by_id, pending)
-    return inputs.RouterInput(
-        machine=machine_input(router),
-        links=links_of(session, router.id),
-        network=_network(session, network),
-        cloud_id=CLOUD_ID,
-        addresses=addresses,
-        guests=_guests(session, seal, network),
-        firewall=rules.firewall(),
-        egress=rules.egress(),
-        forwards=rules.forwards(),
-        balancers=rules.balancers(),
+    saga.step("keep the snapshot", lambda: _keep(runtime, snapshot_id, place["zone_id"]))
+    saga.step(
+        "tidy up on the host",
+        lambda: image_copies.forget_copy(runtime, place["volume_id"], snapshot_id),
     )
+    saga.step("delete what its policy keeps no longer", lambda: _expire(runtime, snapshot_id))
 
 
-def _network(session: Session, network: Network) -> inputs.GuestNetwork:
-    zone = session.get_one(Zone, network.zone_id)
-    offering = session.get_one(NetworkOffering, network.offering_id)
-    return inputs.GuestNetwork(
-        id=network.id,
-        cidr=network.cidr,
-        gateway=network.gateway,
-        domain=network.network_domain,
-        dns=tuple(address for address in (zone.dns1, zone.dns2) if address),
-        egress_allow=offering.egress_default,
+def delete_snapshot(runtime: Runtime, saga: Saga, *, snapshot_id: str) -> None:
+    """Remove a snapshot; what was made of it stays."""
+    zone_id: str = saga.step("remove the snapshot", lambda: _remove(runtime, snapshot_id))
+    saga.step("configure the storage VM", lambda: push_storage_if_running(runtime, zone_id))
+
+
+def revert_snapshot(runtime: Runtime, saga: Saga, *, snapshot_id: str) -> None:
+    """Give the snapshot's volume the content of the snapshot; no VM may run with it."""
+    saga.step("put the content back", lambda: _revert(runtime, snapshot_id))
+
+
+def kept_only_by(session: Session, zone_id: str) -> str:
+    """What only a zone's storage VM has and nobody can fetch anew, in words; empty if nothing."""
+    of_zone = (Snapshot.zone_id == zone_id, Snapshot.removed.is_(None))
+    snapshots = select(func.count(Snapshot.id)).where(*of_zone, Snapshot.state == SnapshotState.backed_up)
+    templates = select(func.count(Template.id)).where(
+        Template.zone_id == zone_id,
+        Template.removed.is_(None),
+        Template.url == "",
+        Template.state == TemplateState.ready,
     )
+    counts = (("snapshots", session.scalar(snapshots)), ("made templates", session.scalar(templates)))
+    return " and ".join(f"{count} {word}" for word, count in counts if count)
 
 
-def _addresses(session: Session, network_id: str) -> tuple[inputs.PublicAddress, ...]:
-    query = (
-        select(PublicAddress, VlanRange)
-        .join(VlanRange, VlanRange.id == PublicAddress.range_id)
-        .where(PublicAddress.network_id == network_id, PublicAddress.state == AddressState.allocated)
-        .order_by(PublicAddress.is_source_nat.desc(), PublicAddress.sort)
-    )
-    return tuple(
-        inputs.PublicAddress(
-            id=address.id,
-            address=address.address,
-            netmask=range_.netmask,
-            gateway=range_.gateway,
-            is_source_nat=address.is_source_nat,
-            vm_address=address.vm_address if address.is_static_nat else None,
-        )
-        for address, range_ in session.execute(query)
-    )
-
-
-def _guests(session: Session, seal: Seal, network: Network) -> tuple[inputs.Guest, ...]:
-    query = (
-        select(Nic, Vm, ServiceOffering.name, Zone.name, Domain)
-        .join(Vm, Vm.id == Nic.vm_id)
-        .join(ServiceOffering, ServiceOffering.id == Vm.offering_id)
-        .join(Zone, Zone.id == Vm.zone_id)
-        .join(Domain, Domain.id == Vm.domain_id)
+def needed_by(session: Session, snapshot_id: str) -> str:
+    """What is still to be made of a snapshot, in words; empty if nothing."""
+    volume = session.scalar(
+        select(Volume.name)
         .where(
-            Nic.network_id == network.id,
-            Nic.removed.is_(None),
-            Vm.removed.is_(None),
-            Vm.kind == VmKind.user,
-            Vm.state.not_in(_UNKNOWN),
+            Volume.snapshot_id == snapshot_id,
+            Volume.removed.is_(None),
+            Volume.state != VolumeState.ready,
         )
-        .order_by(Nic.created, Nic.id)
-        .options(load_only(*_GUEST_COLUMNS), load_only(Nic.mac, Nic.address, Nic.is_default))
+        .limit(1)
     )
-    return tuple(
-        inputs.Guest(
-            vm_id=vm.id,
-            hostname=vm.name,
-            mac=nic.mac,
-            address=nic.address or "",
-            is_default=nic.is_default,
-            offering=offering,
-            zone=zone,
-            instance_name=vm.instance_name,
-            cloud_domain=domain.path,
-            cloud_domain_id=domain.id,
-            public_keys=tuple(vm.public_keys),
-            user_data=vm.user_data,
-            variables=vm.user_data_values,
-            password_id=vm.password_id,
-            password=reveal_password(vm, seal),
+    if volume is not None:
+        return f"volume {volume}, which is made when it is attached for the first time"
+    template = session.scalar(
+        select(Template.name)
+        .where(
+            Template.source_id == snapshot_id,
+            Template.removed.is_(None),
+            Template.state == TemplateState.downloading,
         )
-        for nic, vm, offering, zone, domain in session.execute(query)
+        .limit(1)
     )
+    return f"template {template}, which is being made" if template is not None else ""
 
 
-class _Rules:
-    """The rules of one network, as the document's inputs."""
+def remove_row(session: Session, snapshot: Snapshot) -> None:
+    """Remove a snapshot's row; the storage VM is to be told."""
+    if snapshot.removed is not None:
+        return
+    if snapshot.state != SnapshotState.error:
+        account = session.get_one(Account, snapshot.account_id)
+        amounts = {ResourceType.snapshot: 1, ResourceType.secondary_storage: snapshot.physical_size}
+        limits.release_all(session, account, amounts)
+    snapshot.state, snapshot.removed = SnapshotState.destroyed, now()
+    touch_storage(session, snapshot.zone_id)
 
-    def __init__(
-        self, session: Session, network_id: str, addresses: dict[str, str], pending: frozenset[str] | None
-    ) -> None:
-        self._session = session
-        self._network_id = network_id
-        self._addresses = addresses
-        self._pending = pending
 
-    def firewall(self) -> tuple[inputs.Firewall, ...]:
-        query = select(FirewallRule).where(
-            FirewallRule.network_id == self._network_id, FirewallRule.removed.is_(None)
+def _look(runtime: Runtime, snapshot_id: str) -> dict[str, Any]:
+    with runtime.database.reading() as session:
+        snapshot = session.get_one(Snapshot, snapshot_id)
+        return {"zone_id": snapshot.zone_id, "volume_id": snapshot.volume_id}
+
+
+def _announce(runtime: Runtime, snapshot_id: str, zone_id: str) -> None:
+    with runtime.database.writing() as session:
+        session.get_one(Snapshot, snapshot_id).state = SnapshotState.creating
+        touch_storage(session, zone_id)
+    image_copies.push_storage(runtime, zone_id)
+
+
+def _set_state(runtime: Runtime, snapshot_id: str, state: SnapshotState) -> None:
+    with runtime.database.writing() as session:
+        session.get_one(Snapshot, snapshot_id).state = state
+
+
+def _keep(runtime: Runtime, snapshot_id: str, zone_id: str) -> None:
+    status = image_copies.wait_until_judged(runtime, zone_id, snapshot_id)
+    with runtime.database.writing() as session:
+        snapshot = session.get_one(Snapshot, snapshot_id)
+        if snapshot.state == SnapshotState.backed_up:
+            return
+        # Known only now; an owner over the limit takes no other one.
+        account = session.get_one(Account, snapshot.account_id)
+        limits.count_all(session, account, {ResourceType.secondary_storage: status.size})
+        snapshot.state, snapshot.physical_size = SnapshotState.backed_up, status.size
+        snapshot.size, snapshot.sha256 = status.virtual_size, status.sha256
+
+
+def _fail(runtime: Runtime, snapshot_id: str) -> None:
+    with runtime.database.reading() as session:
+        snapshot = session.get_one(Snapshot, snapshot_id)
+    image_copies.forget_copy(runtime, snapshot.volume_id, snapshot_id)
+    with runtime.database.writing() as session:
+        snapshot = session.get_one(Snapshot, snapshot_id)
+        if snapshot.state != SnapshotState.error:
+            account = session.get_one(Account, snapshot.account_id)
+            amounts = {ResourceType.snapshot: 1, ResourceType.secondary_storage: snapshot.physical_size}
+            limits.release_all(session, account, amounts)
+            snapshot.state, snapshot.physical_size = SnapshotState.error, 0
+            touch_storage(session, snapshot.zone_id)
+    push_storage_if_running(runtime, snapshot.zone_id)
+
+
+def _expire(runtime: Runtime, snapshot_id: str) -> None:
+    """The oldest of a policy go, once the new one is there; what is needed stays for the next time."""
+    with runtime.database.writing() as session:
+        snapshot = session.get_one(Snapshot, snapshot_id)
+        policy = session.get(SnapshotPolicy, snapshot.policy_id) if snapshot.policy_id else None
+        if policy is None or policy.removed is not None:
+            return
+        zone_id = snapshot.zone_id
+        of_policy = select(Snapshot).where(
+            Snapshot.policy_id == policy.id,
+            Snapshot.removed.is_(None),
+            Snapshot.state == SnapshotState.backed_up,
         )
-        return tuple(
-            inputs.Firewall(
-                id=rule.id,
-                public=self._addresses[rule.address_id],
-                protocol=rule.protocol.lower(),
-                cidrs=tuple(rule.cidrs),
-                start_port=rule.start_port,
-                end_port=rule.end_port,
-                icmp_type=rule.icmp_type,
-                icmp_code=rule.icmp_code,
-            )
-            for rule in self._session.scalars(query.order_by(FirewallRule.created, FirewallRule.id))
-            if self._counts(rule.id, rule.state, rule.address_id)
-        )
+        newest_first = of_policy.order_by(Snapshot.created.desc(), Snapshot.id.desc())
+        for old in session.scalars(newest_first.offset(policy.most)).all():
+            if old.id != snapshot_id and not needed_by(session, old.id):
+                remove_row(session, old)
+    push_storage_if_running(runtime, zone_id)
 
-    def egress(self) -> tuple[inputs.Egress, ...]:
-        query = select(EgressRule).where(
-            EgressRule.network_id == self._network_id, EgressRule.removed.is_(None)
-        )
-        return tuple(
-            inputs.Egress(
-                id=rule.id,
-                protocol=rule.protocol.lower(),
-                cidrs=tuple(rule.cidrs),
-                destinations=tuple(rule.destinations),
-                start_port=rule.start_port,
-                end_port=rule.end_port,
-                icmp_type=rule.icmp_type,
-                icmp_code=rule.icmp_code,
-            )
-            for rule in self._session.scalars(query.order_by(EgressRule.created, EgressRule.id))
-            if self._counts(rule.id, rule.state)
-        )
 
-    def forwards(self) -> tuple[inputs.Forward, ...]:
-        table = PortForwardingRule
-        query = select(table).where(table.network_id == self._network_id, table.removed.is_(None))
-        return tuple(
-            inputs.Forward(
-                id=rule.id,
-                public=self._addresses[rule.address_id],
-                protocol=rule.protocol.lower(),
-                public_start=rule.public_start,
-                public_end=rule.public_end,
-                private=rule.vm_address,
-                private_start=rule.private_start,
-                private_end=rule.private_end,
-            )
-            for rule in self._session.scalars(query.order_by(table.created, table.id))
-            if self._counts(rule.id, rule.state, rule.address_id)
-        )
+def _remove(runtime: Runtime, snapshot_id: str) -> str:
+    with runtime.database.writing() as session:
+        snapshot = session.get_one(Snapshot, snapshot_id)
+        if reason := needed_by(session, snapshot_id):
+            raise InUse(f"snapshot {snapshot.name} is needed by {reason}")
+        remove_row(session, snapshot)
+        return snapshot.zone_id
 
-    def balancers(self) -> tuple[inputs.Balancer, ...]:
-        table = BalancerRule
-        query = select(table).where(table.network_id == self._network_id, table.removed.is_(None))
-        members = self._members()
-        return tuple(
-            inputs.Balancer(
-                id=rule.id,
-                public=self._addresses[rule.address_id],
-                public_port=rule.public_port,
-                private_port=rule.private_port,
-                algorithm=rule.algorithm,
-                cidrs=tuple(rule.cidrs),
-                members=tuple(members[rule.id]),
-            )
-            for rule in self._session.scalars(query.order_by(table.created, table.id))
-            if self._counts(rule.id, rule.state, rule.address_id)
-        )
 
-    def _members(self) -> defaultdict[str, list[tuple[str, str]]]:
-        query = (
-            select(BalancerMember)
-            .join(BalancerRule, BalancerRule.id == BalancerMember.rule_id)
-            .where(BalancerRule.network_id == self._network_id, BalancerMember.removed.is_(None))
-            .order_by(BalancerMember.created, BalancerMember.id)
-        )
-        found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-        for member in self._session.scalars(query):
-            found[member.rule_id].append((member.id, member.address))
-        return found
-
-    def _counts(self, rule_id: str, state: str, address_id: str | None = None) -> bool:
-        if address_id is not None and address_id not in self._addresses:
-            return False  # the address is being released, its rules go with it
-        if state == RuleState.add:
-            return self._pending is None or rule_id in self._pending
-        return state == RuleState.active
+def _revert(runtime: Runtime, snapshot_id: str) -> None:
+    with runtime.database.reading() as session:
+        snapshot = session.get_one(Snapshot, snapshot_id)
+        volume = session.get_one(Volume, snapshot.volume_id)
+        vm = session.get(Vm, volume.vm_id) if volume.vm_id else None
+        if vm is not None and vm.state != VmState.stopped:
+            raise ParameterError(f"VM {vm.name} is {vm.state}: stop it before its volume is reverted")
+        if volume.removed is not None or volume.state != VolumeState.ready:
+            raise Unavailable(f"volume {volume.name} has no file any more")
+        base = pull_snapshot(runtime, session, snapshot)
+    put_file(runtime, volume.id, replace_by=base)

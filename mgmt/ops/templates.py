@@ -26,7 +26,7 @@ def touch_storage(session: Session, zone_id: str) -> None:
 def delete_template(runtime: Runtime, saga: Saga, *, template_id: str) -> None:
     """Remove a template; volumes that were made from it keep their own copy on their hosts."""
     zone_id: str = saga.step("remove the template", lambda: _remove(runtime, template_id))
-    saga.step("configure the storage VM", lambda: _push(runtime, zone_id))
+    saga.step("configure the storage VM", lambda: push_storage_if_running(runtime, zone_id))
 
 
 def store_status(session: Session, template: Template, status: TemplateStatus) -> bool:
@@ -38,7 +38,7 @@ def store_status(session: Session, template: Template, status: TemplateStatus) -
     template.reason = status.error or ("" if state == TemplateState.ready else status.state.value)
     _count_size(session, template, status.size)
     template.size, template.virtual_size, template.sha256 = status.size, status.virtual_size, status.sha256
-    if before[0] != state:
+    if before[0] != state and template.url:
         # What a document lets the storage VM reach depends on what it still has to fetch.
         touch_storage(session, template.zone_id)
     return before != (template.state, template.percent, template.reason)
@@ -78,7 +78,8 @@ def _amounts(template: Template) -> limits.Amounts:
     return {ResourceType.template: 1, ResourceType.secondary_storage: template.size}
 
 
-def _push(runtime: Runtime, zone_id: str) -> None:
+def push_storage_if_running(runtime: Runtime, zone_id: str) -> None:
+    """Bring the zone's storage VM up to date; the loop does so later with one that does not run."""
     with runtime.database.reading() as session:
         storage = session.scalar(
             select(Vm).where(Vm.kind == VmKind.storage, Vm.zone_id == zone_id, Vm.removed.is_(None))

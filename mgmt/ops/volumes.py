@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.alloc.counted import release_volumes
 from mgmt.alloc.pools import place_volume
-from mgmt.model.errors import InUse, ParameterError
+from mgmt.model.errors import InUse, ParameterError, Unavailable
 from mgmt.model.states import VmState, VolumeKind, VolumeState
 from mgmt.ops.domains import disk_of, put_as_it_is
 from mgmt.ops.endpoints import driver_of, host_endpoint
@@ -15,6 +15,8 @@ from mgmt.store.tables import Host, StoragePool, Vm, Volume
 from mgmt.store.tables.base import now
 from systemvm.spec import host as spec
 
+#: Seconds that making a file may take, its content pulled first; and between two looks.
+DEADLINE, _POLL = 6 * 3600.0, 1.0
 #: Disks that a VM may have (vda to vdx; vdz is the config disk's).
 MOST_DISKS = 24
 
@@ -139,15 +141,26 @@ def _has_domain(runtime: Runtime, vm_id: str) -> bool:
 
 def make_file(runtime: Runtime, volume_id: str) -> None:
     """The file, marked by the host as one that outlives its VMs."""
+    put_file(runtime, volume_id)
+    with runtime.database.writing() as session:
+        session.get_one(Volume, volume_id).state = VolumeState.ready
+
+
+def put_file(runtime: Runtime, volume_id: str, replace_by: spec.TemplatePull | None = None) -> None:
+    """Make or grow a volume's file, or make it anew; waits until it is so. Raises AgentError, Unavailable."""
     with runtime.database.reading() as session:
         volume = session.get_one(Volume, volume_id)
         pool = session.get_one(StoragePool, volume.pool_id)
         host = session.get_one(Host, pool.host_id)
         disk = disk_of(runtime, session, volume)
-    document = spec.Volume(id=disk.id, pool=disk.pool, bytes=disk.bytes, base=disk.base, serial=disk.serial)
-    driver_of(runtime, host).put_volume(host_endpoint(host), document)
-    with runtime.database.writing() as session:
-        session.get_one(Volume, volume_id).state = VolumeState.ready
+    base, replace = replace_by or disk.base, replace_by is not None
+    document = spec.Volume(id=disk.id, pool=disk.pool, bytes=disk.bytes, base=base, serial=disk.serial)
+    driver, endpoint, waited = driver_of(runtime, host), host_endpoint(host), 0.0
+    while (made := driver.put_volume(endpoint, document, replace=replace)).preparing:
+        if waited >= DEADLINE:
+            raise Unavailable(f"volume {volume.name} on host {host.name}: still {made.preparing}")
+        runtime.sleep(_POLL)
+        waited += _POLL
 
 
 def make_data_files(runtime: Runtime, vm_id: str) -> None:

@@ -12,6 +12,7 @@ from mgmt.reconcile.alerts import update_alerts
 from mgmt.reconcile.certificates import Certificates
 from mgmt.reconcile.decide import Action, decide
 from mgmt.reconcile.look import take_snapshot
+from mgmt.reconcile.policies import run_policies
 from mgmt.reconcile.renew import renew
 from mgmt.reconcile.sweep import Sweeper, record_usage
 from mgmt.reconcile.watch import watch_health, watch_templates
@@ -84,6 +85,7 @@ class Reconciler:
             with_info=count % INFO_EVERY == 0,
         )
         started = [action for action in decide(snapshot) if self._begin(action)]
+        run_policies(self._runtime)
         self._sweep_jobs()
         if count % INFO_EVERY == 0:
             self._sweeper.sweep()

@@ -1,7 +1,8 @@
 """The one door to subprocesses: argv lists, a timeout, a typed error with the program's own words."""
 
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from systemvm.engine.errors import CommandError
@@ -43,6 +44,37 @@ def run(
     if done.returncode not in accept:
         raise CommandError(command, done.returncode, done.stdout, done.stderr)
     return Result(done.stdout, done.stderr)
+
+
+def run_watched(
+    argv: Sequence[str], watch: Callable[[], None], *, every: float = 0.2, timeout: float = DEFAULT_TIMEOUT
+) -> None:
+    """Run a program that takes long, calling `watch` every so many seconds; what that raises ends it.
+
+    Raises CommandError when it fails, is missing, or takes over `timeout` s.
+    """
+    command, deadline = tuple(argv), time.monotonic() + timeout
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except FileNotFoundError:
+        raise CommandError(command, 127, "", "not installed, or not on PATH") from None
+    with process:
+        try:
+            while True:
+                try:
+                    stdout, stderr = process.communicate(timeout=every)
+                    break
+                except subprocess.TimeoutExpired as late:
+                    if time.monotonic() > deadline:
+                        raise CommandError(command, None, _text(late.stdout), _text(late.stderr)) from None
+                    watch()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise CommandError(command, process.returncode, _text(stdout), _text(stderr))
 
 
 def _text(raw: bytes | str | None) -> str:

@@ -74,7 +74,8 @@ class TemplatePull(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Where the base of a volume comes from: a URL with a short-lived signature, or the local catalog.
 
     `url` empty means the local image catalog (system VMs); `template` is then the image's name.
-    `server_ca` is PEM and verifies the storage VM as `server_name`.
+    `server_ca` is PEM and verifies the storage VM as `server_name`. `once`: it becomes the volume itself and
+    is not kept for others to be based on, as a snapshot's content is wanted once.
     """
 
     template: str
@@ -82,6 +83,7 @@ class TemplatePull(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sha256: str = ""
     server_name: str = ""
     server_ca: str = ""
+    once: bool = False
 
 
 class Volume(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +94,21 @@ class Volume(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bytes: Annotated[int, Meta(ge=1)]
     base: TemplatePull | None = None
     serial: str = ""
+
+
+class VolumeCopy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A volume as it is at one moment, sent to the storage VM as `id` (see `uploads.py` there).
+
+    A running VM goes on meanwhile; what it has not flushed is not in the copy, as after a power cut. `url` is
+    where to PUT it, ticket included; `server_ca` is PEM and verifies the storage VM as `server_name`.
+    """
+
+    version: Literal[1] = 1
+    id: Uuid
+    volume: Uuid
+    url: Secret
+    server_name: str
+    server_ca: str
 
 
 class DirectBoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,13 +171,38 @@ class DomainStatus(Struct, frozen=True, kw_only=True):
 
 
 class HostVolume(Struct, frozen=True, kw_only=True):
-    """A volume in a pool: what a guest sees and what it takes on disk, in bytes; the VM that has it."""
+    """A volume in a pool: what a guest sees and what it takes on disk, in bytes; the VM that has it.
+
+    `preparing` says what the host does while it is being made; the rest is known only then.
+    """
 
     id: Uuid
     pool: str
     bytes: int
     allocated: int
     domain: str = ""
+    preparing: str = ""
+
+
+class CopyState(StrEnum):
+    """How far a copy of a volume is: `copying` ends at its moment, `sending` when the storage VM has it."""
+
+    copying = "copying"
+    sending = "sending"
+    done = "done"
+    failed = "failed"
+
+
+class CopyStatus(Struct, frozen=True, kw_only=True):
+    """A copy of a volume: `step` in words, the size of its file in bytes; `error` says why it failed."""
+
+    id: Uuid
+    volume: Uuid
+    state: CopyState
+    step: str = ""
+    size: int = 0
+    sha256: str = ""
+    error: str = ""
 
 
 class HostTemplate(Struct, frozen=True, kw_only=True):

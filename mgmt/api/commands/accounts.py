@@ -21,7 +21,7 @@ from mgmt.api.sessions import end_sessions
 from mgmt.model.errors import MissingParameter, ParameterError, PermissionDenied
 from mgmt.model.states import AccountType, RoleType
 from mgmt.store.roles import ROLE_OF_TYPE
-from mgmt.store.tables import Account, Domain, Job, Network, Role, Template, User, Vm, Volume
+from mgmt.store.tables import Account, Domain, Job, Network, Role, Snapshot, Template, User, Vm, Volume
 
 ENABLED = "enabled"
 DISABLED = "disabled"
@@ -223,6 +223,7 @@ class DeleteAccount(AsyncCommand, kw_only=True, frozen=True):
             (Volume, "volumes"),
             (Network, "networks"),
             (Template, "templates"),
+            (Snapshot, "snapshots"),
         )
         for table, word in owned:
             condition = table.account_id == account.id

@@ -10,9 +10,10 @@ from mgmt.api.lists import Equals, ListCommand, OwnedListCommand
 from mgmt.api.params import unknown_entity, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.system_vms import ROUTER, SYSTEM_VM
-from mgmt.model.errors import ParameterError
+from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import SYSTEM_VM_TYPES, VmKind, VmState
 from mgmt.ops import names
+from mgmt.ops.snapshots import kept_only_by
 from mgmt.store.tables import Host, Job, Network, Vm, Zone
 
 SYSTEM_KINDS = tuple(SYSTEM_VM_TYPES)
@@ -133,8 +134,10 @@ class DestroySystemVm(AsyncCommand, kw_only=True, frozen=True):
     id: Annotated[str, Ref(Vm)]
 
     def run(self, call: Call) -> Job:
-        """In any state."""
+        """In any state, unless it has what is nowhere else."""
         row = system_vm(call, self.id)
+        if row.kind == VmKind.storage and (kept := kept_only_by(call.session, row.zone_id)):
+            raise InUse(f"{row.name} keeps {kept}, which are nowhere else: reboot it, or delete them first")
         return call.submit(names.DESTROY_SYSTEM_VM, {"vm_id": row.id}, kind="SystemVm", about=row)
 
 

@@ -38,6 +38,8 @@ TAGGABLE: dict[str, type[Identified]] = {
     "NetworkOffering": tables.NetworkOffering,
     "User": tables.User,
     "Project": tables.Project,
+    "Snapshot": tables.Snapshot,
+    "SnapshotPolicy": tables.SnapshotPolicy,
 }
 """CloudStack's names of what can be tagged."""
 
@@ -78,7 +80,7 @@ class CreateTags(AsyncCommand, kw_only=True, frozen=True):
         for row in find_resources(call, kind, self.resourceids):
             for key, value in self.tags.items():
                 _check_free(call, kind, row, key)
-                call.session.add(_tag(call, kind, row, key, value))
+                call.session.add(new_tag(call, kind, row, key, value))
         return call.finish(kind=kind)
 
 
@@ -139,7 +141,8 @@ def _check_free(call: Call, kind: str, row: Any, key: str) -> None:
         raise ParameterError(f"Tag {key} is on {kind} {row.id} already; delete it first")
 
 
-def _tag(call: Call, kind: str, row: Any, key: str, value: str) -> Tag:
+def new_tag(call: Call, kind: str, row: Any, key: str, value: str) -> Tag:
+    """A tag, not added yet. Raises ParameterError."""
     if not key or len(key) > MOST_TEXT or len(value) > MOST_TEXT:
         raise wrong_value("tags", key, f"keys of 1 to {MOST_TEXT} characters, values of at most {MOST_TEXT}")
     return Tag(

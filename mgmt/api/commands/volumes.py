@@ -9,6 +9,7 @@ from mgmt.alloc.counted import amounts_of_volumes
 from mgmt.alloc.limits import reserve_all
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
+from mgmt.api.commands.snapshots import check_kept
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import wrong_value
@@ -18,7 +19,18 @@ from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops import names
 from mgmt.ops.vm_snapshots import refuse_with_snapshots
-from mgmt.store.tables import Cluster, DiskOffering, Host, Job, Pod, StoragePool, Vm, Volume, Zone
+from mgmt.store.tables import (
+    Cluster,
+    DiskOffering,
+    Host,
+    Job,
+    Pod,
+    Snapshot,
+    StoragePool,
+    Vm,
+    Volume,
+    Zone,
+)
 
 GIB = 1024**3
 LARGEST_GIB = 1024
@@ -58,13 +70,14 @@ class ListVolumes(OwnedListCommand, kw_only=True, frozen=True):
 
 
 class CreateVolume(AsyncCommand, kw_only=True, frozen=True):
-    """Creates a data volume of a disk offering; its file is made when it is first attached."""
+    """Creates a data volume, of an offering or a snapshot; its file is made when it is first attached."""
 
     spec = Spec(answer=VOLUME, access=EVERYONE, event="VOLUME.CREATE")
     creates = True
 
     name: str
-    diskofferingid: Annotated[str, Ref(DiskOffering, use=True)]
+    diskofferingid: Annotated[str | None, Ref(DiskOffering, use=True)] = None
+    snapshotid: Annotated[str | None, Ref(Snapshot), "the snapshot whose content it gets"] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
     size: Annotated[int | None, "GiB, for offerings that leave it open", Meta(ge=1, le=LARGEST_GIB)] = None
     virtualmachineid: Annotated[str | None, Ref(Vm), "attach it to this VM"] = None
@@ -75,20 +88,24 @@ class CreateVolume(AsyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Job:
         """Check and insert."""
         vm = call.row_or_none(Vm, self.virtualmachineid)
-        zone_id = self.zoneid or (vm.zone_id if vm else None)
+        snapshot = call.row_or_none(Snapshot, self.snapshotid)
+        zone_id = self.zoneid or (vm.zone_id if vm else None) or (snapshot.zone_id if snapshot else None)
         if zone_id is None:
             raise ParameterError("Send zoneid, or virtualmachineid of a VM in the zone")
         if vm is not None:
             check_attachable(vm)
             refuse_with_snapshots(call.session, vm, "no volume can be attached to it")
-        offering = call.row(DiskOffering, self.diskofferingid)
-        size = self._bytes(offering)
+        offering = self._offering(call, snapshot)
+        size = self._bytes(offering, snapshot)
+        if snapshot is not None and snapshot.zone_id != zone_id:
+            raise ParameterError(f"Snapshot {snapshot.name} is in another zone")
         reserve_all(call.session, call.owner.account, amounts_of_volumes(size))
         row = Volume(
             account_id=call.owner.account.id,
             domain_id=call.owner.domain.id,
             zone_id=zone_id,
-            offering_id=offering.id,
+            offering_id=offering.id if offering else None,
+            snapshot_id=snapshot.id if snapshot else None,
             name=self.name,
             size=size,
         )
@@ -97,7 +114,33 @@ class CreateVolume(AsyncCommand, kw_only=True, frozen=True):
         arguments = {"volume_id": row.id, "vm_id": vm.id if vm else None}
         return call.submit(names.CREATE_VOLUME, arguments, kind="Volume", about=row)
 
-    def _bytes(self, offering: DiskOffering) -> int:
+    def _offering(self, call: Call, snapshot: Snapshot | None) -> DiskOffering | None:
+        """The one that was sent; of a snapshot, else that of its volume, which a root disk has none of."""
+        if self.diskofferingid is not None:
+            return call.row(DiskOffering, self.diskofferingid)
+        if snapshot is None:
+            raise ParameterError("Send diskofferingid, or snapshotid")
+        check_kept(snapshot)
+        volume = call.session.get_one(Volume, snapshot.volume_id)
+        return call.session.get(DiskOffering, volume.offering_id) if volume.offering_id else None
+
+    def _bytes(self, offering: DiskOffering | None, snapshot: Snapshot | None) -> int:
+        size = self._plain_bytes(offering) if snapshot is None else self._bytes_of(snapshot, offering)
+        if snapshot is not None and size < snapshot.size:
+            words = f"Snapshot {snapshot.name} has {snapshot.size / GIB:g} GiB, the volume would have"
+            raise ParameterError(f"{words} {size / GIB:g}: send a larger size or offering")
+        return size
+
+    def _bytes_of(self, snapshot: Snapshot, offering: DiskOffering | None) -> int:
+        """What was sent, else what the offering says, else the snapshot's own."""
+        check_kept(snapshot)
+        if self.size is not None:
+            return self.size * GIB
+        fixed = offering.disk_bytes if offering and self.diskofferingid and not offering.customized else 0
+        return fixed or snapshot.size
+
+    def _plain_bytes(self, offering: DiskOffering | None) -> int:
+        assert offering is not None  # noqa: S101 (only volumes of snapshots may lack one)
         if offering.customized:
             if self.size is None:
                 raise ParameterError(f"Disk offering {offering.name} leaves the size open: send size in GiB")

@@ -99,7 +99,9 @@ def build_templates(
             requireshvm=True,
             directdownload=False,
             isdynamicallyscalable=False,
-            url=row.url if call.caller.covers(call.session, row.account_id, row.domain_id) else None,
+            url=(row.url or None)
+            if call.caller.covers(call.session, row.account_id, row.domain_id)
+            else None,
             details=dict(row.details) or None,
             tags=tags.get(row.id, []),
             **linked.get(row.id, {}),

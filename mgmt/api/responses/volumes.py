@@ -39,6 +39,7 @@ class VolumeResponse(Response, kw_only=True):
     templateid: str | None = None
     templatename: str | None = None
     templatedisplaytext: str | None = None
+    snapshotid: str | None = None
     storageid: str | None = None
     storage: str | None = None
     storagetype: str
@@ -71,6 +72,7 @@ def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
             virtualsize=row.size,
             state=row.state,
             created=wire_time(row.created),
+            snapshotid=row.snapshot_id,
             storagetype="local",
             hypervisor="KVM",
             provisioningtype="thin",

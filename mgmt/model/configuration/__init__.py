@@ -33,6 +33,7 @@ from mgmt.model.configuration.items import (
     VM_SNAPSHOT_MAX,
     find_item,
 )
+from mgmt.model.configuration.snapshots import SNAPSHOT_MOST
 
 __all__ = [
     "ALERT_PURGE_DAYS",
@@ -58,6 +59,7 @@ __all__ = [
     "PUBLIC_ADDRESS_NOTICE",
     "PUBLIC_TEMPLATES_ALLOWED",
     "SESSION_MINUTES",
+    "SNAPSHOT_MOST",
     "STORAGE_ALLOCATED_NOTICE",
     "STORAGE_OVERPROVISIONING",
     "STORAGE_USED_NOTICE",

@@ -9,6 +9,7 @@ from typing import Any, Final
 from mgmt.model.configuration.item import CLUSTER, OWNER, POOL, ZONE, Item
 from mgmt.model.configuration.limits import LIMIT_ITEMS
 from mgmt.model.configuration.projects import PROJECT_ITEMS
+from mgmt.model.configuration.snapshots import SNAPSHOT_MOST
 
 _DAY = 24 * 3600
 _YEAR_DAYS = 36500
@@ -250,6 +251,7 @@ _ALL: tuple[Item[Any], ...] = (
     EXTRACT_URL_SECONDS,
     *LIMIT_ITEMS,
     *PROJECT_ITEMS,
+    *SNAPSHOT_MOST.values(),
 )
 
 ITEMS: Final[Mapping[str, Item[Any]]] = {item.name: item for item in sorted(_ALL, key=lambda item: item.name)}

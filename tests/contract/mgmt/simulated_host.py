@@ -25,7 +25,13 @@ from mgmt.drivers.simulator import Simulator
 from mgmt.pki.authority import Authority, host_name
 from systemvm.spec import codec
 from systemvm.spec.certificate import CertificateTaken, SignedCertificate
-from systemvm.spec.host import Domain, DomainSnapshot, HostState, Volume
+from systemvm.spec.host import (
+    Domain,
+    DomainSnapshot,
+    HostState,
+    Volume,
+    VolumeCopy,
+)
 from systemvm.spec.state import State
 
 STATUS: dict[type[AgentError], int] = {AgentNotFound: 404, AgentConflict: 409, AgentRefused: 422}
@@ -120,10 +126,23 @@ class SimulatedHostServer:
         if kind == "domains" and method == "DELETE":
             return simulator.delete_domain(host, subject)
         if kind == "volumes" and method == "PUT":
-            return simulator.put_volume(host, codec.decode(body, Volume))
+            return simulator.put_volume(
+                host, codec.decode(body, Volume), replace=query.get("replace") == "true"
+            )
         if kind == "volumes" and method == "DELETE":
             return simulator.delete_volume(host, subject)
+        if kind == "copies":
+            return self._copy(method, subject, body)
         raise AgentNotFound("host", f"no {method} of {kind}")
+
+    def _copy(self, method: str, subject: str, body: bytes) -> Any:
+        if method == "PUT":
+            return self.simulator.put_copy(self._host, codec.decode(body, VolumeCopy))
+        if method == "DELETE":
+            return self.simulator.delete_copy(self._host, subject)
+        if (copy := self.simulator.copy_status(self._host, subject)) is None:
+            raise AgentNotFound("host", f"no copy {subject} on this host")
+        return copy
 
     def _open(self, address: str) -> Callable[[socket.socket], None]:
         """What speaks at a link-local address behind the tunnel. Raises KeyError if nothing does."""

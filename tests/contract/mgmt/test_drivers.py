@@ -9,7 +9,7 @@ import pytest
 
 from mgmt.agents.errors import AgentConflict, AgentNotFound, AgentRefused, AgentUnreachable
 from mgmt.agents.host import HostEndpoint
-from mgmt.agents.machine import MachineEndpoint
+from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from mgmt.agents.tls import Credentials
 from mgmt.desired.domain import Disk, Identity, Plug, VmInput, compile_guest, compile_system_vm
 from mgmt.drivers.kvm import KvmDriver
@@ -17,9 +17,17 @@ from mgmt.drivers.protocol import Driver
 from mgmt.drivers.simulated_identity import SimulatedIdentity
 from mgmt.drivers.simulator import Simulator
 from mgmt.pki.authority import Authority, vm_name
-from systemvm.spec.appliances import TemplateStatus
+from systemvm.spec.appliances import ImageFormat, Storage, TemplateSource, TemplateState, TemplateStatus
 from systemvm.spec.certificate import SignedCertificate
-from systemvm.spec.host import Domain, DomainSnapshot, GuestNetwork, HostState, Volume
+from systemvm.spec.host import (
+    CopyState,
+    Domain,
+    DomainSnapshot,
+    GuestNetwork,
+    HostState,
+    Volume,
+    VolumeCopy,
+)
 from systemvm.spec.network import Interfaces, Nic
 from systemvm.spec.state import State
 from systemvm.spec.types import Purpose, Role
@@ -32,6 +40,7 @@ VM = "bbbbbbbb-0000-4000-8000-000000000001"
 DISK = "cccccccc-0000-4000-8000-000000000001"
 DATA = "cccccccc-0000-4000-8000-000000000002"
 ROUTER = "dddddddd-0000-4000-8000-000000000001"
+COPY = "ffffffff-0000-4000-8000-000000000001"
 NETWORK = "eeeeeeee-0000-4000-8000-000000000001"
 
 
@@ -55,7 +64,7 @@ class Bench:
             )
         )
 
-    def router(self) -> Domain:
+    def router(self, role: str = "router") -> Domain:
         agent = self.authority.machine_agent(ROUTER, "169.254.1.5")
         plugs = (
             Plug(mac="02:00:00:00:00:02", bridge="cloud0", purpose="linklocal", name="link0"),
@@ -63,13 +72,32 @@ class Bench:
         )
         wanted = VmInput(id=ROUTER, name="r-2-VM", power="running", cpus=1, memory=256, plugs=plugs)
         identity = Identity(
-            role="router",
+            role=role,
             linklocal_address="169.254.1.5",
             certificate=agent.certificate,
             key=agent.key,
             client_ca=self.authority.client_ca,
         )
         return compile_system_vm(wanted, identity)
+
+    def storage_vm(self) -> MachineAgent:
+        """A running storage VM that keeps nothing yet (it has the router's place)."""
+        self.driver.put_domain(self.host, self.router("storage"))
+        agent = self.driver.machine(self.machine())
+        agent.put_state(self.storage_document(1))
+        return agent
+
+    def storage_document(self, generation: int, *templates: TemplateSource) -> State:
+        own = self.authority.machine_service(ROUTER, "storage", ["172.31.240.9"])
+        storage = Storage(
+            address="172.31.240.9",
+            certificate=own.certificate,
+            key=own.key,
+            ticket_key=self.authority.ticket_public_key,
+            templates=templates,
+        )
+        document = msgspec.structs.replace(_document(generation), role=Role.storage, storage=storage)
+        return document
 
     def machine(self, server_name: str = vm_name(ROUTER)) -> MachineEndpoint:
         return MachineEndpoint(
@@ -176,6 +204,54 @@ def test_a_vm_goes_back_to_a_snapshot(bench: Bench) -> None:
         assert bench.driver.delete_snapshot(bench.host, VM, with_memory.id).state == "running"
     with pytest.raises(AgentRefused, match=f"is not in volume {DISK}"):
         bench.driver.revert(bench.host, VM, with_memory)
+
+
+def test_a_copy_of_a_volume_goes_to_the_storage_vm_once_and_is_forgotten(bench: Bench) -> None:
+    copy = VolumeCopy(
+        id=COPY,
+        volume=DATA,
+        url=f"https://172.31.240.9:8444/v1/uploads/{COPY}?ticket=x",
+        server_name=vm_name(ROUTER),
+        server_ca=bench.authority.server_ca,
+    )
+    assert bench.driver.copy_status(bench.host, COPY) is None
+    with pytest.raises(AgentNotFound, match=f"no volume {DATA}"):
+        bench.driver.put_copy(bench.host, copy)
+    bench.driver.put_volume(bench.host, Volume(id=DATA, pool="primary", bytes=1 << 20))
+    assert bench.driver.put_copy(bench.host, copy).state is CopyState.failed, "there is no storage VM"
+
+    storage = bench.storage_vm()
+    assert bench.driver.put_copy(bench.host, copy).error.startswith(COPY), "it is not listed there"
+    storage.put_state(bench.storage_document(2, TemplateSource(id=COPY, format=ImageFormat.qcow2)))
+    (waiting,) = storage.read("storage/templates", list[TemplateStatus])
+    assert waiting.state is TemplateState.waiting
+    done = bench.driver.put_copy(bench.host, copy)
+    assert (done.state, done.volume, done.size) == (CopyState.done, DATA, 1 << 20)
+    assert bench.driver.put_copy(bench.host, copy) == bench.driver.copy_status(bench.host, COPY) == done
+    (ready,) = storage.read("storage/templates", list[TemplateStatus])
+    assert (ready.state, ready.sha256) == (TemplateState.ready, done.sha256)
+    for _ in range(2):
+        bench.driver.delete_copy(bench.host, COPY)
+    assert bench.driver.copy_status(bench.host, COPY) is None
+
+    both = [
+        TemplateSource(id=COPY, format=ImageFormat.qcow2),
+        TemplateSource(id=DISK, format=ImageFormat.qcow2, copy_of=COPY),
+    ]
+    storage.put_state(bench.storage_document(3, *both))
+    found = {each.id: each for each in storage.read("storage/templates", list[TemplateStatus])}
+    assert found[DISK].sha256 == found[COPY].sha256
+
+
+def test_a_volume_is_made_anew_only_while_no_vm_runs_with_it(bench: Bench) -> None:
+    bench.driver.put_state(bench.host, _state())
+    volume = Volume(id=DATA, pool="primary", bytes=1 << 20)
+    bench.driver.put_volume(bench.host, volume)
+    bench.driver.put_domain(bench.host, bench.guest(disks=(DISK, DATA)))
+    with pytest.raises(AgentConflict, match=f"in use by running VM {VM}"):
+        bench.driver.put_volume(bench.host, volume, replace=True)
+    bench.driver.put_domain(bench.host, bench.guest("stopped", disks=(DISK, DATA)), force=True)
+    assert bench.driver.put_volume(bench.host, volume, replace=True).domain == VM
 
 
 def test_a_machine_is_configured_through_its_host(bench: Bench) -> None:

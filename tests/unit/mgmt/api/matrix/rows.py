@@ -34,7 +34,10 @@ MEANT: dict[type[Any], dict[str, Any]] = {
     tables.Role: {"type": "User"},
     tables.UserData: {"data": "aGVsbG8="},
     tables.Annotation: {"entity_type": "VM"},
+    tables.SnapshotPolicy: {"interval": 0, "schedule": "5", "timezone": "UTC"},
 }
+APART: dict[type[Any], type[Any]] = {tables.SnapshotPolicy: tables.Volume}
+"""Of these there is one for each row of another table."""
 
 
 class Rows:
@@ -66,6 +69,8 @@ class Rows:
     def another(self, table: type[Any], owner: Person) -> str:
         """The id of one more row of the owner's."""
         self._made.pop((table, owner.name), None)
+        if table in APART:
+            self._made.pop((APART[table], owner.name), None)
         return self.of(table, owner)
 
     def _make_project(self, owner: Person) -> None:
