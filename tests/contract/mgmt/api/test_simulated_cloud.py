@@ -2,11 +2,14 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cs import CloudStack, CloudStackApiException
@@ -50,6 +53,21 @@ def system_vms(api: CloudStack) -> dict[str, str]:
 def state_of(api: CloudStack, vm: dict[str, Any]) -> str:
     (found,) = api.listVirtualMachines(id=vm["id"])["virtualmachine"]
     return str(found["state"])
+
+
+def test_a_connection_outlives_the_pauses_of_clients_that_poll(cloud: Cloud) -> None:
+    """Most ask for their jobs every two seconds: were it closed then, their next question would be lost."""
+    place = urlsplit(cloud.api.endpoint)
+    connection = HTTPConnection(str(place.hostname), place.port, timeout=30)
+    connection.request("GET", place.path)
+    connection.getresponse().read()
+    first = connection.sock
+    readable, _, _ = select.select([first], [], [], 3)
+    assert not readable, "the server has closed it"
+    connection.request("GET", place.path)
+    connection.getresponse().read()
+    assert connection.sock is first
+    connection.close()
 
 
 def test_a_vm_runs_behind_its_router(cloud: Cloud, web: dict[str, Any]) -> None:
