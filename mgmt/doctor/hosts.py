@@ -83,6 +83,10 @@ def _volumes(session: Session, report: Report, busy: set[str]) -> Iterator[Findi
         if volume.id not in known and not {volume.id, volume.domain} & busy:
             problem = f"is a file of {volume.bytes} bytes on host {host.name}, but no volume of the cloud"
             yield Finding("volume", volume.id, volume.id, problem, "delete it on the host, if it is nobody's")
+        row = known.get(volume.id)
+        if row is not None and volume.domain not in ("", row.vm_id) and not {volume.id, volume.domain} & busy:
+            problem = f"is attached to VM {volume.domain} on host {host.name}, which does not have it"
+            yield Finding("volume", volume.id, row.name, problem, "wait for the next look, or stop that VM")
     pools = set(session.scalars(select(StoragePool.id).where(StoragePool.host_id == host.id)))
     for row in known.values():
         is_due = row.pool_id in pools and row.state == VolumeState.ready

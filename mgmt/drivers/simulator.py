@@ -210,7 +210,14 @@ class Simulator:
     @_met
     def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
         """See Driver."""
-        return sorted(self.host(host).volumes.values(), key=lambda volume: volume.id)
+        found = self.host(host)
+        with self._locks[found.address]:
+            owners = {volume.id: domain.id for domain in found.domains.values() for volume in domain.volumes}
+            shown = [
+                msgspec.structs.replace(volume, domain=owners.get(volume.id, ""))
+                for volume in found.volumes.values()
+            ]
+        return sorted(shown, key=lambda volume: volume.id)
 
     @_met
     def put_copy(self, host: HostEndpoint, copy: VolumeCopy) -> CopyStatus:

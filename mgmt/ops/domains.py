@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mgmt.agents.errors import AgentError
 from mgmt.agents.host import HostEndpoint
 from mgmt.alloc.sizes import size_of
 from mgmt.desired.domain import (
@@ -21,7 +22,7 @@ from mgmt.desired.links import link_name
 from mgmt.drivers.protocol import Driver
 from mgmt.model.errors import CloudError, Unavailable
 from mgmt.model.states import SnapshotState, VmKind, VmState, VolumeState
-from mgmt.ops.endpoints import driver_of, host_endpoint, placed_host
+from mgmt.ops.endpoints import driver_of, host_endpoint, patiently, placed_host
 from mgmt.ops.runtime import Runtime
 from mgmt.pki import tickets
 from mgmt.pki.authority import vm_name
@@ -60,8 +61,19 @@ def put_vm(
     """Make a VM on its host what its rows say, with `power`; waits until it is so.
 
     `host_id` is the host that keeps the definition of a stopped VM, which is on none. Returns what the host
-    says of it. Raises AgentError, CloudError.
+    says of it. Raises AgentError, CloudError; nobody knows then what the host has of it, so the loop tells
+    it again, if it is a tenant's.
     """
+    try:
+        said = _put(runtime, vm_id, power, force, host_id)
+    except (AgentError, CloudError):
+        _note_definition(runtime, vm_id, is_known=False)
+        raise
+    _note_definition(runtime, vm_id, is_known=True)
+    return said
+
+
+def _put(runtime: Runtime, vm_id: str, power: str, force: bool, host_id: str | None) -> str:
     with runtime.database.reading() as session:
         vm = session.get_one(Vm, vm_id)
         host = session.get_one(Host, host_id) if host_id else placed_host(session, vm)
@@ -86,6 +98,17 @@ def followed(
     return last
 
 
+def _note_definition(runtime: Runtime, vm_id: str, *, is_known: bool) -> None:
+    """Whether a tenant's VM is on its host as its rows say: then `applied` is `generation`."""
+    with runtime.database.reading() as session:
+        vm = session.get_one(Vm, vm_id)
+    if vm.kind == VmKind.user and is_known != (vm.applied == vm.generation):
+        with runtime.database.writing() as session:
+            vm = session.get_one(Vm, vm_id)
+            vm.generation += not is_known
+            vm.applied = vm.generation if is_known else vm.applied
+
+
 def put_as_it_is(runtime: Runtime, vm_id: str) -> None:
     """Tell the host that has a VM's definition what its rows say now, in the power state that it has.
 
@@ -107,7 +130,7 @@ def remove_vm(runtime: Runtime, vm_id: str, host_id: str | None) -> None:
     with runtime.database.reading() as session:
         host = session.get(Host, host_id) if host_id else None
     if host is not None:
-        driver_of(runtime, host).delete_domain(host_endpoint(host), vm_id)
+        patiently(runtime, lambda: driver_of(runtime, host).delete_domain(host_endpoint(host), vm_id))
 
 
 def compile_domain(runtime: Runtime, session: Session, vm: Vm, power: str) -> Domain:

@@ -1,7 +1,11 @@
 """From rows to the places that drivers speak to."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from sqlalchemy.orm import Session
 
+from mgmt.agents.errors import AgentUnreachable
 from mgmt.agents.host import HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from mgmt.drivers.protocol import Driver
@@ -9,6 +13,22 @@ from mgmt.model.errors import Unavailable
 from mgmt.ops.runtime import Runtime
 from mgmt.pki.authority import host_name, vm_name
 from mgmt.store.tables import Host, Vm
+
+T = TypeVar("T")
+
+
+#: How often, and with how many seconds between, something is asked for again that may be done already.
+_TRIES, _SECONDS = 5, 2.0
+
+
+def patiently(runtime: Runtime, call: Callable[[], T]) -> T:
+    """Ask again for what is the same twice as once, when the answer was lost. Raises AgentError."""
+    for _ in range(_TRIES - 1):
+        try:
+            return call()
+        except AgentUnreachable:
+            runtime.sleep(_SECONDS)
+    return call()
 
 
 def host_endpoint(host: Host) -> HostEndpoint:

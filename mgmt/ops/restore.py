@@ -10,7 +10,7 @@ from mgmt.model.errors import ParameterError
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import VmState, VolumeKind, VolumeState
 from mgmt.ops.domains import put_vm
-from mgmt.ops.endpoints import driver_of, host_endpoint
+from mgmt.ops.endpoints import driver_of, host_endpoint, patiently
 from mgmt.ops.placement import mark_volumes_ready, unplace_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
@@ -138,7 +138,7 @@ def _remove(runtime: Runtime, volume_id: str) -> None:
         vm_host = pool.host_id if pool else None
         host = session.get(Host, vm_host) if vm_host else None
     if host is not None:
-        driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id)
+        patiently(runtime, lambda: driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id))
     with runtime.database.writing() as session:
         volume = session.get_one(Volume, volume_id)
         volume.removed, volume.state = now(), VolumeState.destroy

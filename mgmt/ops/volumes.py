@@ -8,7 +8,7 @@ from mgmt.alloc.pools import place_volume
 from mgmt.model.errors import InUse, ParameterError, Unavailable
 from mgmt.model.states import VmState, VolumeKind, VolumeState
 from mgmt.ops.domains import disk_of, put_as_it_is
-from mgmt.ops.endpoints import driver_of, host_endpoint
+from mgmt.ops.endpoints import driver_of, host_endpoint, patiently
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
@@ -185,7 +185,7 @@ def _remove_file(runtime: Runtime, volume_id: str) -> None:
         pool = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
         host = session.get(Host, pool.host_id) if pool else None
     if host is not None:
-        driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id)
+        patiently(runtime, lambda: driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id))
 
 
 def _remove_row(runtime: Runtime, volume_id: str) -> None:

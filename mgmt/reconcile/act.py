@@ -9,7 +9,9 @@ from mgmt.model.errors import CloudError
 from mgmt.model.states import VmKind, VmState
 from mgmt.ops import system_vm_workflows, system_vms
 from mgmt.ops.documents import push_machine
+from mgmt.ops.domains import put_as_it_is
 from mgmt.ops.endpoints import driver_of, host_endpoint
+from mgmt.ops.host_networks import push_host
 from mgmt.ops.placement import unplace_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
@@ -84,9 +86,21 @@ def _start_again(runtime: Runtime, action: Action) -> None:
 
 def _push(runtime: Runtime, action: Action) -> None:
     vm = read_vm(runtime, action.subject)
-    if vm.state == VmState.running and vm.applied < vm.generation:
+    if vm.kind == VmKind.user:
+        _tell_host(runtime, vm, action)
+    elif vm.state == VmState.running and vm.applied < vm.generation:
         log.info("configuring %s, because %s", vm.name, action.why)
         push_machine(runtime, vm.id, vm.generation)
+
+
+def _tell_host(runtime: Runtime, vm: Vm, action: Action) -> None:
+    """Give the host of a guest its definition again, and the networks that it needs."""
+    with runtime.locks.try_hold(f"job:{vm.id}") as is_idle:
+        is_due = vm.state == VmState.running and vm.applied < vm.generation and vm.host_id is not None
+        if is_idle and is_due and vm.host_id is not None and not _is_busy(runtime, vm.id):
+            log.warning("telling a host of VM %s again, because %s", vm.name, action.why)
+            push_host(runtime, vm.host_id)
+            put_as_it_is(runtime, vm.id)
 
 
 def _mark_stopped(runtime: Runtime, action: Action) -> None:

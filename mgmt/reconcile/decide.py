@@ -127,6 +127,9 @@ def _for_guest(vm: VmView, snapshot: Snapshot) -> Action | None:
             return Action(Kind.mark_stopped, vm.id, f"VM {vm.name} {death}")
         if vm.state != VmState.running and _report(vm, snapshot) is not None:
             return Action(Kind.mark_running, vm.id, f"VM {vm.name} runs, and no job is about it any more")
+        if vm.state == VmState.running and vm.applied < vm.generation:
+            words = f"nobody knows whether the host of VM {vm.name} heard its last change"
+            return Action(Kind.push, vm.id, words)
     return None
 
 

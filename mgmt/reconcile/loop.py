@@ -15,6 +15,7 @@ from mgmt.reconcile.look import take_snapshot
 from mgmt.reconcile.policies import run_policies
 from mgmt.reconcile.renew import renew
 from mgmt.reconcile.sweep import Sweeper, record_usage
+from mgmt.reconcile.tidy import PAUSE, tidy
 from mgmt.reconcile.watch import watch_health, watch_templates
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ HEALTH_EVERY, INFO_EVERY = 6, 6
 MOST_AT_ONCE = 8
 #: The name of the lock whose holder runs the loop.
 DUTY = "reconcile"
-_HEALTH, _CERTIFICATES = "health", "certificates"
+_HEALTH, _CERTIFICATES, _TIDY = "health", "certificates", "tidy"
 #: Seconds before what failed is tried again, doubled each time up to the last value.
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
 
@@ -55,6 +56,7 @@ class Reconciler:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._ticks = 0
+        self._tidied = monotonic()
         self._sweeper = Sweeper(runtime)
 
     def start(self) -> None:
@@ -77,6 +79,10 @@ class Reconciler:
             self._submit(_HEALTH, lambda: watch_health(self._runtime, self._silent))
         if count % INFO_EVERY == 0:
             self._submit(_CERTIFICATES, self._certificates.look)
+        if self._monotonic() >= self._tidied + PAUSE.total_seconds() and self._submit(
+            _TIDY, lambda: tidy(self._runtime)
+        ):
+            self._tidied = self._monotonic()
         watch_templates(self._runtime)
         snapshot = take_snapshot(
             self._runtime,
@@ -131,7 +137,7 @@ class Reconciler:
             self._pause(subject, has_failed=self._working.pop(subject).has_failed)
 
     def _pause(self, subject: str, *, has_failed: bool) -> None:
-        if not has_failed or subject in (_HEALTH, _CERTIFICATES):
+        if not has_failed or subject in (_HEALTH, _CERTIFICATES, _TIDY):
             self._pauses.pop(subject, None)
             return
         _, last = self._pauses.get(subject, (0.0, 0.0))

@@ -15,7 +15,8 @@ class Vm(Owned, Base, kw_only=True):
 
     `user_data` is base64 text, `user_data_values` the variables that its owner set for it; `password` is
     sealed and `password_id` changes with every new one.
-    `generation` counts the documents compiled for a system VM, `applied` the last one it accepted;
+    `generation` counts the documents compiled for a system VM, `applied` the last one it accepted (of a
+    tenant's VM they differ while nobody knows whether its host has its newest definition);
     `cpus`, `cpu_speed` (MHz) and `memory` (MiB) are set where the offering leaves them to the user.
     `reason` says in one sentence why the VM is in its state.
     """

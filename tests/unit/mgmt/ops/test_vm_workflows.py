@@ -1,16 +1,19 @@
 """VMs from deploy to expunge, on a simulated host whose router checks its documents."""
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from mgmt.agents.errors import AgentFailed, AgentRefused, AgentUnreachable
+from mgmt.alloc.counted import correct_domain
+from mgmt.doctor.examine import examine
 from mgmt.model.states import VmState, VolumeState
 from mgmt.ops import names
 from mgmt.ops.passwords import reveal_password
 from mgmt.ops.saga import StepFailed
 from mgmt.ops.vms import recover_vm
-from mgmt.store.tables import Network, Nic, PublicAddress, Vm, Volume
+from mgmt.store.tables import Domain, Network, Nic, PublicAddress, Vm, Volume
 from tests.unit.mgmt.small_cloud import SmallCloud
 
 pytestmark = pytest.mark.unit
@@ -64,6 +67,20 @@ def test_a_second_vm_shares_the_router(cloud: SmallCloud) -> None:
     assert len(routers) == 1
     state = cloud.document(routers[0].id)
     assert sorted(host.address for host in state.dnsmasq.hosts) == ["10.1.1.2", "10.1.1.3"]
+
+
+def test_fifty_at_once_on_one_network_all_run(cloud: SmallCloud) -> None:
+    network = cloud.new_network()
+    vms = [cloud.new_vm(network, f"web{number}") for number in range(50)]
+    with cloud.runtime.database.writing() as session:  # rows came by the back door, uncounted
+        correct_domain(session, session.get_one(Domain, cloud.domain_id))
+    with ThreadPoolExecutor(max_workers=50) as pool:
+        list(pool.map(lambda vm: cloud.run(names.DEPLOY_VM, vm_id=vm.id), vms))
+    guests = [row for row in cloud.rows(Vm) if row.kind == "user"]
+    assert [row.state for row in guests] == [VmState.running] * 50
+    assert len([row for row in cloud.rows(Vm) if row.kind == "router"]) == 1
+    assert len(cloud.document(cloud.router(network).id).dnsmasq.hosts) == 50
+    assert examine(cloud.runtime) == []
 
 
 def test_stop_start_reboot(cloud: SmallCloud) -> None:
