@@ -45,6 +45,20 @@ class MachineHealth(Struct, frozen=True, kw_only=True):
     probes: tuple[ProbeResult, ...] = ()
 
 
+class AddressTraffic(Struct, frozen=True, kw_only=True):
+    """Bytes at a public address since the machine started, as seen from outside."""
+
+    address: str
+    received_bytes: int
+    sent_bytes: int
+
+
+class Traffic(Struct, frozen=True, kw_only=True):
+    """What a router tells of its public addresses (`usage`); other fields are not of interest here."""
+
+    addresses: tuple[AddressTraffic, ...] = ()
+
+
 class MachineAgent(Certified, Protocol):
     """What a system VM's agent can be asked. Every method raises `AgentError`."""
 

@@ -6,7 +6,7 @@ import msgspec
 
 from mgmt.agents.certificates import Shown
 from mgmt.agents.errors import AgentConflict, AgentNotFound, AgentRefused
-from mgmt.agents.machine import Applied, MachineHealth
+from mgmt.agents.machine import AddressTraffic, Applied, MachineHealth
 from mgmt.drivers.simulated_identity import SimulatedIdentity
 from systemvm.spec import codec
 from systemvm.spec.appliances import TemplateSource, TemplateState, TemplateStatus
@@ -32,6 +32,7 @@ class SimulatedMachine:
         self.state: State | None = None
         self.is_healthy = True
         self.templates: dict[str, TemplateStatus] = {}
+        self.traffic: dict[str, AddressTraffic] = {}
         self.identity = SimulatedIdentity(self._where(), bootstrap.certificate, bootstrap.key)
 
     @property
@@ -64,7 +65,10 @@ class SimulatedMachine:
 
     def read(self, path: str, kind: type[T]) -> T:
         """See MachineAgent."""
-        answers: dict[str, Any] = {"storage/templates": list(self.templates.values())}
+        answers: dict[str, Any] = {
+            "storage/templates": list(self.templates.values()),
+            "usage": {"addresses": list(self.traffic.values())},
+        }
         if path not in answers:
             raise AgentNotFound(self._where(), f"no service tells {path}")
         return msgspec.convert(msgspec.to_builtins(answers[path]), type=kind)

@@ -1,4 +1,4 @@
-"""Usage records: for each finished day (UTC) and each use, how many hours it was.
+"""Usage records: for each finished day (UTC) and each use, how many hours it was, or how many bytes.
 
 A day's records and the note that it is done are one transaction, so that a crash leaves neither half a day
 nor a day twice.
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.model.usage import USAGE_WORDS, UsageType
 from mgmt.store.database import Database
-from mgmt.store.tables import Setting, UsageRecord, UsageSpan
+from mgmt.store.tables import NetworkBytes, NetworkCounter, Setting, UsageRecord, UsageSpan, Vm
 from mgmt.store.tables.base import new_id
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,9 @@ def forget_spans(session: Session, before: datetime) -> None:
     """Delete spans that ended before a moment and are in records already."""
     done = _done(session)
     if done is not None:
-        session.execute(delete(UsageSpan).where(UsageSpan.ended < min(before, _start(done) + DAY)))
+        limit = min(before, _start(done) + DAY)
+        session.execute(delete(UsageSpan).where(UsageSpan.ended < limit))
+        session.execute(delete(NetworkBytes).where(NetworkBytes.day < limit.date().isoformat()))
 
 
 def _aggregate_next(database: Database, moment: datetime) -> bool:
@@ -47,9 +49,11 @@ def _aggregate_next(database: Database, moment: datetime) -> bool:
     with database.writing() as session:
         if _next_day(session) != day:
             return True  # another server did it
-        records = _records(session, day)
+        records = [*_records(session, day), *_bytes(session, day)]
         if records:
             session.execute(insert(UsageRecord), records)
+        gone = select(Vm.id).where(Vm.removed.is_not(None))
+        session.execute(delete(NetworkCounter).where(NetworkCounter.router_id.in_(gone)))
         session.merge(Setting(name=MARK, value=day.isoformat()))
     log.info("usage of %s: %d records", day, len(records))
     return True
@@ -60,8 +64,10 @@ def _next_day(session: Session) -> date | None:
     done = _done(session)
     if done is not None:
         return done + DAY
-    first = session.scalar(select(func.min(UsageSpan.started)))
-    return first.date() if first else None
+    span = session.scalar(select(func.min(UsageSpan.started)))
+    counted = session.scalar(select(func.min(NetworkBytes.day)))
+    first = [*([span.date()] if span else []), *([date.fromisoformat(counted)] if counted else [])]
+    return min(first, default=None)
 
 
 def _done(session: Session) -> date | None:
@@ -90,6 +96,38 @@ def _records(session: Session, day: date) -> list[dict[str, Any]]:
     ]
 
 
+def _bytes(session: Session, day: date) -> list[dict[str, Any]]:
+    """Two rows for each public address whose router counted something that day."""
+    start = _start(day)
+    rows = session.scalars(select(NetworkBytes).where(NetworkBytes.day == day.isoformat()))
+    return [
+        {
+            "id": new_id(),
+            "account_id": row.account_id,
+            "domain_id": row.domain_id,
+            "type": int(kind),
+            "zone_id": row.zone_id,
+            "resource_id": row.address_id,
+            "name": row.address,
+            "description": f"{amount} {word} at {row.address}",
+            "network_id": row.network_id,
+            "offering_id": None,
+            "template_id": None,
+            "size": 0,
+            "raw": float(amount),
+            "start": start,
+            "end": start + DAY - timedelta(seconds=1),
+            "created": start + DAY,
+        }
+        for row in rows
+        for kind, amount, word in (
+            (UsageType.bytes_sent, row.sent, "bytes sent"),
+            (UsageType.bytes_received, row.received, "bytes received"),
+        )
+        if amount
+    ]
+
+
 def _record(span: UsageSpan, hours: float, start: datetime, end: datetime) -> dict[str, Any]:
     return {
         "id": new_id(),
@@ -102,6 +140,7 @@ def _record(span: UsageSpan, hours: float, start: datetime, end: datetime) -> di
         "description": f"{USAGE_WORDS[UsageType(span.type)][1]} of {span.name}",
         "offering_id": span.offering_id,
         "template_id": span.template_id,
+        "network_id": None,
         "size": span.size,
         "raw": hours,
         "start": start,

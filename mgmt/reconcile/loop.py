@@ -16,6 +16,7 @@ from mgmt.reconcile.policies import run_policies
 from mgmt.reconcile.renew import renew
 from mgmt.reconcile.sweep import Sweeper, record_usage
 from mgmt.reconcile.tidy import PAUSE, tidy
+from mgmt.reconcile.traffic import watch_traffic
 from mgmt.reconcile.watch import watch_health, watch_templates
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,13 @@ log = logging.getLogger(__name__)
 PERIOD = 5.0
 #: Ticks between two looks at health (probes cost an emulated machine a second), at hosts' sizes and old rows.
 HEALTH_EVERY, INFO_EVERY = 6, 6
+#: The same for the bytes that routers have counted: five minutes, as CloudStack reads them.
+TRAFFIC_EVERY = 60
 #: How many actions run beside each other.
 MOST_AT_ONCE = 8
 #: The name of the lock whose holder runs the loop.
 DUTY = "reconcile"
-_HEALTH, _CERTIFICATES, _TIDY = "health", "certificates", "tidy"
+_HEALTH, _CERTIFICATES, _TIDY, _TRAFFIC = "health", "certificates", "tidy", "traffic"
 #: Seconds before what failed is tried again, doubled each time up to the last value.
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
 
@@ -77,6 +80,8 @@ class Reconciler:
         count, self._ticks = self._ticks, self._ticks + 1
         if count % HEALTH_EVERY == 1:
             self._submit(_HEALTH, lambda: watch_health(self._runtime, self._silent))
+        if count % TRAFFIC_EVERY == 2:
+            self._submit(_TRAFFIC, lambda: watch_traffic(self._runtime))
         if count % INFO_EVERY == 0:
             self._submit(_CERTIFICATES, self._certificates.look)
         if self._monotonic() >= self._tidied + PAUSE.total_seconds() and self._submit(
@@ -137,7 +142,7 @@ class Reconciler:
             self._pause(subject, has_failed=self._working.pop(subject).has_failed)
 
     def _pause(self, subject: str, *, has_failed: bool) -> None:
-        if not has_failed or subject in (_HEALTH, _CERTIFICATES, _TIDY):
+        if not has_failed or subject in (_HEALTH, _CERTIFICATES, _TIDY, _TRAFFIC):
             self._pauses.pop(subject, None)
             return
         _, last = self._pauses.get(subject, (0.0, 0.0))

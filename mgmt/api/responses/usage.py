@@ -1,18 +1,18 @@
-"""Usage records on the wire: hours of use."""
+"""Usage records on the wire: hours of use, or bytes."""
 
 from collections.abc import Sequence
 
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import Owners, TagResponse, wire_time
-from mgmt.model.usage import UsageType
+from mgmt.model.usage import BYTES, UsageType
 from mgmt.store.tables import UsageRecord
 
 VMS = (UsageType.running_vm, UsageType.allocated_vm)
 
 
 class UsageRecordResponse(Response):
-    """Use of one resource within one day. `rawusage` is hours as a number, `usage` with their unit."""
+    """Use of one resource within one day. `rawusage` is hours or bytes as a number, `usage` with the unit."""
 
     accountid: str
     usagetype: int
@@ -34,6 +34,7 @@ class UsageRecordResponse(Response):
     virtualmachineid: str | None = None
     offeringid: str | None = None
     templateid: str | None = None
+    networkid: str | None = None
     size: int | None = None
 
 
@@ -45,13 +46,14 @@ def usage_record_responses(call: Call, rows: Sequence[UsageRecord]) -> list[Usag
 
 def _record(row: UsageRecord, owners: Owners) -> UsageRecordResponse:
     names = owners.names(row)
-    hours = f"{row.raw:.6f}".rstrip("0").rstrip(".")
+    amount = f"{row.raw:.6f}".rstrip("0").rstrip(".")
+    unit = "Bytes" if row.type in BYTES else "Hrs"
     return UsageRecordResponse(
         accountid=row.account_id,
         **names,
         usagetype=row.type,
-        rawusage=hours,
-        usage=f"{hours} Hrs",
+        rawusage=amount,
+        usage=f"{amount} {unit}",
         usageid=row.resource_id,
         virtualmachineid=row.resource_id if row.type in VMS else None,
         description=row.description,
@@ -59,6 +61,7 @@ def _record(row: UsageRecord, owners: Owners) -> UsageRecordResponse:
         zoneid=row.zone_id,
         offeringid=row.offering_id,
         templateid=row.template_id,
+        networkid=row.network_id,
         size=row.size or None,
         startdate=wire_time(row.start),
         enddate=wire_time(row.end),

@@ -58,7 +58,7 @@ from mgmt.store.tables.tenancy import (
     ResourceCount,
     ResourceLimit,
 )
-from mgmt.store.tables.usage import NetworkBytes, UsageRecord, UsageSpan
+from mgmt.store.tables.usage import NetworkBytes, NetworkCounter, UsageRecord, UsageSpan
 
 __all__ = [
     "Account",
@@ -87,6 +87,7 @@ __all__ = [
     "ManagementServer",
     "Network",
     "NetworkBytes",
+    "NetworkCounter",
     "NetworkOffering",
     "Nic",
     "NicAddress",

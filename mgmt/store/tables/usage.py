@@ -25,11 +25,26 @@ class UsageSpan(Owned, Base, kw_only=True):
 
 
 class NetworkBytes(Owned, Base, kw_only=True):
-    """Bytes of one public address, as its router counted them since the last reading."""
+    """Bytes of one public address of a network on one day (UTC, as 2026-01-31)."""
 
     __tablename__ = "network_bytes"
-    network_id: Mapped[str] = mapped_column(ForeignKey("network.id"), index=True)
+    __table_args__ = (Index(None, "day", "network_id", "address", unique=True),)
+    network_id: Mapped[str] = mapped_column(ForeignKey("network.id"))
+    zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"))
+    address: Mapped[str] = mapped_column(String(45))
     address_id: Mapped[str | None] = mapped_column(ForeignKey("public_address.id"), default=None)
+    day: Mapped[str] = mapped_column(String(10))
+    sent: Mapped[int] = mapped_column(BigInteger, default=0)
+    received: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class NetworkCounter(Base, kw_only=True):
+    """What a router had counted at a public address when it was read last, since it `started`."""
+
+    __tablename__ = "network_counter"
+    router_id: Mapped[str] = mapped_column(ForeignKey("vm.id"), primary_key=True)
+    address: Mapped[str] = mapped_column(String(45), primary_key=True)
+    started: Mapped[datetime | None]
     sent: Mapped[int] = mapped_column(BigInteger)
     received: Mapped[int] = mapped_column(BigInteger)
 
@@ -46,6 +61,7 @@ class UsageRecord(Owned, Base, kw_only=True):
     description: Mapped[str] = mapped_column(default="")
     offering_id: Mapped[str | None] = mapped_column(String(36), default=None)
     template_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    network_id: Mapped[str | None] = mapped_column(String(36), default=None)
     size: Mapped[int] = mapped_column(BigInteger, default=0)
     raw: Mapped[float] = mapped_column(Float)
     start: Mapped[datetime] = mapped_column(index=True)

@@ -615,6 +615,7 @@ def upgrade() -> None:
         sa.Column("description", sa.String(), nullable=False),
         sa.Column("offering_id", sa.String(length=36), nullable=True),
         sa.Column("template_id", sa.String(length=36), nullable=True),
+        sa.Column("network_id", sa.String(length=36), nullable=True),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("raw", sa.Float(), nullable=False),
         sa.Column("start", sa.DateTime(timezone=True), nullable=False),
@@ -1159,6 +1160,16 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_affinity_member_vm_id"), ["vm_id"], unique=False)
 
     op.create_table(
+        "network_counter",
+        sa.Column("router_id", sa.String(length=36), nullable=False),
+        sa.Column("address", sa.String(length=45), nullable=False),
+        sa.Column("started", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sent", sa.BigInteger(), nullable=False),
+        sa.Column("received", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["router_id"], ["vm.id"], name=op.f("fk_network_counter_router_id")),
+        sa.PrimaryKeyConstraint("router_id", "address", name=op.f("pk_network_counter")),
+    )
+    op.create_table(
         "nic",
         sa.Column("vm_id", sa.String(length=36), nullable=False),
         sa.Column("network_id", sa.String(length=36), nullable=True),
@@ -1382,7 +1393,10 @@ def upgrade() -> None:
     op.create_table(
         "network_bytes",
         sa.Column("network_id", sa.String(length=36), nullable=False),
+        sa.Column("zone_id", sa.String(length=36), nullable=False),
+        sa.Column("address", sa.String(length=45), nullable=False),
         sa.Column("address_id", sa.String(length=36), nullable=True),
+        sa.Column("day", sa.String(length=10), nullable=False),
         sa.Column("sent", sa.BigInteger(), nullable=False),
         sa.Column("received", sa.BigInteger(), nullable=False),
         sa.Column("account_id", sa.String(length=36), nullable=False),
@@ -1396,12 +1410,17 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["domain_id"], ["domain.id"], name=op.f("fk_network_bytes_domain_id")),
         sa.ForeignKeyConstraint(["network_id"], ["network.id"], name=op.f("fk_network_bytes_network_id")),
+        sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_network_bytes_zone_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_network_bytes")),
     )
     with op.batch_alter_table("network_bytes", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_network_bytes_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_network_bytes_day_network_id_address"),
+            ["day", "network_id", "address"],
+            unique=True,
+        )
         batch_op.create_index(batch_op.f("ix_network_bytes_domain_id"), ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_network_bytes_network_id"), ["network_id"], unique=False)
 
     op.create_table(
         "nic_address",
@@ -1608,8 +1627,8 @@ def downgrade() -> None:
 
     op.drop_table("nic_address")
     with op.batch_alter_table("network_bytes", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_network_bytes_network_id"))
         batch_op.drop_index(batch_op.f("ix_network_bytes_domain_id"))
+        batch_op.drop_index(batch_op.f("ix_network_bytes_day_network_id_address"))
         batch_op.drop_index(batch_op.f("ix_network_bytes_account_id"))
 
     op.drop_table("network_bytes")
@@ -1681,6 +1700,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_nic_account_id"))
 
     op.drop_table("nic")
+    op.drop_table("network_counter")
     with op.batch_alter_table("affinity_member", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_affinity_member_vm_id"))
 
