@@ -27,6 +27,8 @@ from mgmt.store.tables import (
     Template,
     Vm,
     Volume,
+    VolumeExport,
+    VolumeUpload,
 )
 
 NOT_COUNTED = (VmState.destroyed, VmState.expunging, VmState.error)
@@ -172,6 +174,18 @@ def _queries(account_ids: list[str]) -> list[tuple[tuple[ResourceType, ...], Any
             select(Snapshot.account_id, func.count(), func.sum(Snapshot.physical_size)).where(
                 Snapshot.state != "Error"
             ),
+        ),
+        (
+            (kinds.secondary_storage,),
+            Volume,
+            select(Volume.account_id, func.sum(VolumeUpload.size)).join(
+                VolumeUpload, VolumeUpload.volume_id == Volume.id
+            ),
+        ),
+        (
+            (kinds.secondary_storage,),
+            VolumeExport,
+            select(VolumeExport.account_id, func.sum(VolumeExport.physical_size)),
         ),
         ((kinds.project,), ProjectMember, projects),
     ]

@@ -79,8 +79,7 @@ def zone_of(call: Call, zone_id: str | None, zone_ids: list[str] | None = None) 
 
 def register(call: Call, zone: Zone, **columns: Any) -> Template:
     """Insert a template or an ISO of `call.owner`; the storage VM fetches it. Raises LimitReached too."""
-    if not call.session.scalar(select(ImageStore.id).where(ImageStore.zone_id == zone.id)):
-        raise ParameterError(f"Zone {zone.name} has no image store; add one first")
+    check_store(call, zone)
     if columns["is_public"]:
         check_public(call, call.owner.account.id)
     columns["is_featured"] = columns["is_featured"] and call.caller.is_root
@@ -92,6 +91,13 @@ def register(call: Call, zone: Zone, **columns: Any) -> Template:
     call.session.flush()
     touch_storage(call.session, zone.id)
     return row
+
+
+def check_store(call: Call, zone: Zone) -> None:
+    """Raise ParameterError unless the zone keeps images."""
+    store = select(ImageStore.id).where(ImageStore.zone_id == zone.id, ImageStore.removed.is_(None))
+    if not call.session.scalar(store):
+        raise ParameterError(f"Zone {zone.name} has no image store; add one first")
 
 
 def check_public(call: Call, account_id: str) -> None:

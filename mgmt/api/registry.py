@@ -178,7 +178,7 @@ class Registered:
     @cached_property
     def changes(self) -> bool:
         """Whether it may change anything."""
-        return not self.name.startswith(("list", "get", "query", "find"))
+        return self.spec.writes is True or not self.name.startswith(("list", "get", "query", "find"))
 
 
 class Registry:

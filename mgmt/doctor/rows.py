@@ -33,11 +33,14 @@ from mgmt.store.tables import (
     Vm,
     VmSnapshot,
     Volume,
+    VolumeExport,
 )
 
 ON_ADDRESSES: tuple[Any, ...] = (FirewallRule, PortForwardingRule, BalancerRule)
 RULES = (*ON_ADDRESSES, EgressRule)
 MOVING = (VmState.starting, VmState.stopping, VmState.expunging)
+#: What a job may be about whose row is another one.
+WITH = ("network_id", "vm_id", "volume_id")
 ACCOUNTS_AT_ONCE = 500
 UNSETTLED = (VmSnapshotState.creating, VmSnapshotState.reverting, VmSnapshotState.expunging)
 
@@ -102,13 +105,14 @@ def _unfinished(session: Session, busy: set[str]) -> Iterator[Finding]:
         *(("rule", rule, (RuleState.add, RuleState.revoke)) for rule in RULES),
         ("volume", Volume, (VolumeState.creating,)),
         ("VM snapshot", VmSnapshot, UNSETTLED),
+        ("copy of a volume", VolumeExport, ("Creating",)),
         ("snapshot", Snapshot, (SnapshotState.allocated, SnapshotState.creating, SnapshotState.backing_up)),
         ("network", Network, (NetworkState.implementing, NetworkState.shutdown)),
         ("public address", PublicAddress, (AddressState.releasing,)),
     )
     for kind, table, states in waiting:
         for row in session.scalars(select(table).where(table.state.in_(states), table.removed.is_(None))):
-            if not {row.id, getattr(row, "network_id", None), getattr(row, "vm_id", None)} & busy:
+            if not {row.id, *(getattr(row, name, None) for name in WITH)} & busy:
                 problem = f"is in state {row.state}, but no job is about it"
                 yield Finding(kind, row.id, _name(row), problem, "restart its network, or delete it")
 

@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 from mgmt.agents.errors import AgentError
 from mgmt.doctor.finding import Finding
 from mgmt.model.errors import CloudError
-from mgmt.model.states import SnapshotState, TemplateState, VmKind, VmState
+from mgmt.model.states import SnapshotState, TemplateState, VmKind, VmState, VolumeState
 from mgmt.ops.endpoints import machine_agent
+from mgmt.ops.kept_volumes import volumes_kept
 from mgmt.ops.runtime import Runtime
-from mgmt.store.tables import Snapshot, Template, Vm
+from mgmt.store.tables import Snapshot, Template, Vm, Volume
 from systemvm.spec.appliances import TemplateState as Kept
 from systemvm.spec.appliances import TemplateStatus
 
@@ -41,7 +42,14 @@ def _missing(session: Session, vm: Vm, kept: dict[str, TemplateStatus], busy: se
         Snapshot.removed.is_(None),
         Snapshot.state == SnapshotState.backed_up,
     )
-    rows: list[Template | Snapshot] = [*session.scalars(templates), *session.scalars(snapshots)]
+    volumes = select(Volume).where(
+        Volume.zone_id == vm.zone_id, Volume.removed.is_(None), Volume.state == VolumeState.uploaded
+    )
+    rows: list[Template | Snapshot | Volume] = [
+        *session.scalars(templates),
+        *session.scalars(snapshots),
+        *session.scalars(volumes),
+    ]
     for row in rows:
         status = kept.get(row.id)
         if row.id in busy or (status is not None and status.state is Kept.ready):
@@ -55,8 +63,9 @@ def _missing(session: Session, vm: Vm, kept: dict[str, TemplateStatus], busy: se
 def _unknown(session: Session, vm: Vm, ids: set[str]) -> Iterator[Finding]:
     known = set(session.scalars(select(Template.id).where(Template.removed.is_(None))))
     known |= set(session.scalars(select(Snapshot.id).where(Snapshot.removed.is_(None))))
+    known |= {image.id for image in volumes_kept(session, vm.zone_id)}
     for image_id in sorted(ids - known):
-        problem = f"is kept by storage VM {vm.name}, but is no template or snapshot of the cloud"
+        problem = f"is kept by storage VM {vm.name}, but is no template, snapshot or volume of the cloud"
         yield Finding(
             "image", image_id, image_id, problem, "wait for the next look, or reboot the storage VM"
         )

@@ -103,9 +103,18 @@ class AddressState(StrEnum):
 
 
 class VolumeState(StrEnum):
-    """State of a volume: a row only (`Allocated`), or a file too (`Ready`)."""
+    """State of a volume: a row only (`Allocated`), or a file too (`Ready`).
+
+    One that its owner brings is fetched (`UploadOp`), or to be sent (`NotUploaded`) and being judged
+    (`UploadInProgress`); then the storage VM has it (`Uploaded`) until it is attached for the first time.
+    """
 
     allocated = "Allocated"
+    upload_op = "UploadOp"
+    not_uploaded = "NotUploaded"
+    uploading = "UploadInProgress"
+    uploaded = "Uploaded"
+    abandoned = "UploadAbandoned"
     creating = "Creating"
     ready = "Ready"
     destroy = "Destroy"

@@ -19,6 +19,7 @@ from mgmt.desired.storage import StorageKeys, Template, compile_storage
 from mgmt.model.states import AccountType, RuleState, SnapshotState, TemplateState, VmKind, VmState
 from mgmt.ops.document_inputs import links_of, machine_input, router_input
 from mgmt.ops.endpoints import machine_agent
+from mgmt.ops.kept_volumes import volumes_kept
 from mgmt.ops.runtime import Runtime
 from mgmt.pki.authority import host_name
 from mgmt.store import tables
@@ -153,7 +154,7 @@ def compile_document(
             machine_input(vm),
             links,
             keys,
-            _templates(session, vm),
+            [*_templates(session, vm), *volumes_kept(session, vm.zone_id)],
             _public_networks(session, vm.zone_id),
             resolvers,
         )

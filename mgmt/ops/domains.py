@@ -1,5 +1,6 @@
 """VMs on their hosts: the domain document from rows, put, and followed until it is so."""
 
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from sqlalchemy import select
@@ -38,6 +39,7 @@ from mgmt.store.tables import (
     TrafficType,
     Vm,
     Volume,
+    VolumeUpload,
 )
 from systemvm.spec.bootstrap import CONTROL_LINK
 from systemvm.spec.host import Domain, DomainStatus, TemplatePull
@@ -233,6 +235,11 @@ def _base(runtime: Runtime, session: Session, volume: Volume, vm: Vm | None) -> 
         is_made = volume.state == VolumeState.ready
         snapshot = None if is_made else session.get_one(Snapshot, volume.snapshot_id)
         return pull_snapshot(runtime, session, snapshot) if snapshot is not None else None
+    if volume.state == VolumeState.uploaded:
+        upload = session.get_one(VolumeUpload, volume.id)
+        return _pull(
+            runtime, session, _Upload(volume.id, volume.name, volume.zone_id, upload.sha256), once=True
+        )
     if volume.template_id is None:
         return None
     return _pull(runtime, session, session.get_one(Template, volume.template_id))
@@ -250,8 +257,19 @@ def pull_snapshot(runtime: Runtime, session: Session, snapshot: Snapshot) -> Tem
     return _pull(runtime, session, snapshot, once=True)
 
 
+@dataclass(frozen=True)
+class _Upload:
+    """A volume that its owner brought, as the image that the storage VM has."""
+
+    id: str
+    name: str
+    zone_id: str
+    sha256: str
+    __tablename__: str = "volume"
+
+
 def _pull(
-    runtime: Runtime, session: Session, image: Template | Snapshot, *, once: bool = False
+    runtime: Runtime, session: Session, image: Template | Snapshot | _Upload, *, once: bool = False
 ) -> TemplatePull:
     storage = session.scalar(
         select(Vm).where(Vm.kind == VmKind.storage, Vm.zone_id == image.zone_id, Vm.removed.is_(None))

@@ -25,6 +25,7 @@ ATTACH_VOLUME: Final = "attach_volume"  # volume_id, vm_id, device=None
 DETACH_VOLUME: Final = "detach_volume"  # volume_id
 DELETE_VOLUME: Final = "delete_volume"  # volume_id
 RESIZE_VOLUME: Final = "resize_volume"  # volume_id, size (bytes), offering_id=None (as before)
+EXTRACT_VOLUME: Final = "extract_volume"  # volume_id, export_id (of a row that the caller inserted)
 ATTACH_ISO: Final = "attach_iso"  # vm_id, iso_id
 DETACH_ISO: Final = "detach_iso"  # vm_id
 

@@ -9,9 +9,12 @@ from mgmt.model.errors import InUse, ParameterError, Unavailable
 from mgmt.model.states import VmState, VolumeKind, VolumeState
 from mgmt.ops.domains import disk_of, put_as_it_is
 from mgmt.ops.endpoints import driver_of, host_endpoint, patiently
+from mgmt.ops.exports import forget_exports
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.store.tables import Host, StoragePool, Vm, Volume
+from mgmt.ops.templates import push_storage_if_running
+from mgmt.ops.uploads import forget_upload
+from mgmt.store.tables import Host, StoragePool, Vm, Volume, VolumeExport, VolumeUpload
 from mgmt.store.tables.base import now
 from systemvm.spec import host as spec
 
@@ -62,7 +65,10 @@ def detach_volume(runtime: Runtime, saga: Saga, *, volume_id: str) -> None:
 def delete_volume(runtime: Runtime, saga: Saga, *, volume_id: str) -> None:
     """Remove a volume that no VM has, for good."""
     saga.step("remove the volume from its pool", lambda: _remove_file(runtime, volume_id))
+    zone_id: str = saga.step("look what the storage VM has of it", lambda: _kept_in(runtime, volume_id))
     saga.step("remove the volume", lambda: _remove_row(runtime, volume_id))
+    if zone_id:
+        saga.step("configure the storage VM", lambda: push_storage_if_running(runtime, zone_id))
 
 
 def _attach(runtime: Runtime, volume_id: str, vm_id: str, device: int | None) -> bool:
@@ -143,7 +149,11 @@ def make_file(runtime: Runtime, volume_id: str) -> None:
     """The file, marked by the host as one that outlives its VMs."""
     put_file(runtime, volume_id)
     with runtime.database.writing() as session:
-        session.get_one(Volume, volume_id).state = VolumeState.ready
+        volume = session.get_one(Volume, volume_id)
+        volume.state = VolumeState.ready
+        was_kept = forget_upload(session, volume)
+    if was_kept:
+        push_storage_if_running(runtime, volume.zone_id)
 
 
 def put_file(runtime: Runtime, volume_id: str, replace_by: spec.TemplatePull | None = None) -> None:
@@ -188,9 +198,22 @@ def _remove_file(runtime: Runtime, volume_id: str) -> None:
         patiently(runtime, lambda: driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id))
 
 
+def _kept_in(runtime: Runtime, volume_id: str) -> str:
+    """The zone whose storage VM has something of it; empty if none has."""
+    with runtime.database.reading() as session:
+        volume = session.get_one(Volume, volume_id)
+        exports = select(VolumeExport.id).where(
+            VolumeExport.volume_id == volume_id, VolumeExport.removed.is_(None)
+        )
+        is_kept = session.get(VolumeUpload, volume_id) or session.scalar(exports.limit(1))
+        return volume.zone_id if is_kept else ""
+
+
 def _remove_row(runtime: Runtime, volume_id: str) -> None:
     with runtime.database.writing() as session:
         volume = session.get_one(Volume, volume_id)
         if volume.removed is None:
+            forget_upload(session, volume)
+            forget_exports(session, volume.id)
             release_volumes(session, volume)
             volume.removed, volume.state = now(), VolumeState.destroy

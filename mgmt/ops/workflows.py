@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mgmt.ops import (
+    exports,
     isos,
     maintenance,
     names,
@@ -54,6 +55,7 @@ WORKFLOWS: Mapping[str, Workflow] = {
     names.DETACH_VOLUME: volumes.detach_volume,
     names.DELETE_VOLUME: volumes.delete_volume,
     names.RESIZE_VOLUME: volume_sizes.resize_volume,
+    names.EXTRACT_VOLUME: exports.extract_volume,
     names.ATTACH_ISO: isos.attach_iso,
     names.DETACH_ISO: isos.detach_iso,
     names.APPLY_RULE: rules.apply_rule,

@@ -17,8 +17,10 @@ from mgmt.model.configuration import (
 )
 from mgmt.model.errors import CloudError
 from mgmt.model.states import JobStatus, VmKind, VmState
+from mgmt.ops.exports import expire_exports
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
+from mgmt.ops.uploads import abandon_unsent
 from mgmt.ops.usage import aggregate
 from mgmt.ops.vm_workflows import expunge_vm
 from mgmt.store.configured import configured
@@ -46,6 +48,8 @@ class Sweeper:
         moment = self._runtime.now()
         with self._runtime.database.writing() as session:
             _end(session, moment)
+            expire_exports(session, moment)
+            abandon_unsent(session, moment)
             if self._purged is None or moment - self._purged >= PURGE_PAUSE:
                 self._purged = moment
                 _purge(session, moment)

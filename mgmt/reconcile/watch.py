@@ -9,10 +9,12 @@ from mgmt.agents.errors import AgentError, AgentUnreachable
 from mgmt.model.errors import CloudError
 from mgmt.model.states import TemplateState, VmKind, VmState
 from mgmt.ops.endpoints import machine_agent
+from mgmt.ops.kept_volumes import PENDING
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.states import set_vm
 from mgmt.ops.templates import store_status
-from mgmt.store.tables import Template, Vm
+from mgmt.ops.uploads import store_volume_status
+from mgmt.store.tables import Template, Vm, Volume
 from systemvm.spec.appliances import TemplateStatus
 
 log = logging.getLogger(__name__)
@@ -43,7 +45,8 @@ def watch_templates(runtime: Runtime) -> None:
         wanted = select(Template).where(
             Template.removed.is_(None), Template.state == TemplateState.downloading
         )
-        zones = {template.zone_id for template in session.scalars(wanted)}
+        volumes = select(Volume.zone_id).where(Volume.removed.is_(None), Volume.state.in_(PENDING))
+        zones = {template.zone_id for template in session.scalars(wanted)} | set(session.scalars(volumes))
         query = select(Vm).where(
             Vm.kind == VmKind.storage,
             Vm.removed.is_(None),
@@ -79,7 +82,14 @@ def _take_over(runtime: Runtime, vm: Vm) -> None:
         log.info("the templates of %s are not known at the moment, because %s", vm.name, error)
         return
     with runtime.database.writing() as session:
+        pending = select(Volume).where(
+            Volume.zone_id == vm.zone_id, Volume.removed.is_(None), Volume.state.in_(PENDING)
+        )
+        volumes = {volume.id: volume for volume in session.scalars(pending)}
         for status in statuses:
+            if status.id in volumes:
+                store_volume_status(session, volumes[status.id], status)
+                continue
             template = session.get(Template, status.id)
             if template is None or template.removed is not None:
                 continue

@@ -33,6 +33,8 @@ from mgmt.store.tables import (
 )
 
 GIB = 1024**3
+#: States of volumes that have a content, or will be blank.
+ATTACHABLE = (VolumeState.allocated, VolumeState.uploaded, VolumeState.ready)
 LARGEST_GIB = 1024
 #: Most disks of one VM: virtio-blk letters vda to vdz leave room, PCI slots do not (16 hot-plug ports).
 MOST_DEVICES = 15
@@ -166,7 +168,7 @@ class AttachVolume(AsyncCommand, kw_only=True, frozen=True):
         refuse_with_snapshots(call.session, vm, "no volume can be attached to it")
         if row.vm_id is not None:
             raise InUse(f"Volume {row.name} is attached to a VM already; detach it first")
-        if row.kind != VolumeKind.data or row.state not in (VolumeState.allocated, VolumeState.ready):
+        if row.kind != VolumeKind.data or row.state not in ATTACHABLE:
             raise ParameterError(
                 f"Volume {row.name} is a {row.kind} in state {row.state} and cannot be attached"
             )

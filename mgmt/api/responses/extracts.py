@@ -9,7 +9,7 @@ from mgmt.api.responses.lookup import rows_by_id, wire_time
 from mgmt.model.errors import Unavailable
 from mgmt.ops.downloads import download_url
 from mgmt.ops.runtime import Runtime
-from mgmt.store.tables import Job, Template, Zone
+from mgmt.store.tables import Job, Template, Volume, Zone
 
 CREATED, NOT_CREATED = "DOWNLOAD_URL_CREATED", "DOWNLOAD_URL_NOT_CREATED"
 MODE = "HTTP_DOWNLOAD"
@@ -32,7 +32,7 @@ class ExtractResponse(Response, kw_only=True):
 
 
 def build_extracts(
-    call: Call, rows: Sequence[Template], storage_type: str = "template"
+    call: Call, rows: Sequence[Template | Volume], storage_type: str = "template"
 ) -> list[ExtractResponse]:
     """Answers without their URLs, which belong to a job."""
     zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
@@ -71,4 +71,5 @@ def with_url(call: Call, job: Job, answer: Response, *, image_id: str, suffix: s
 
 
 TEMPLATE_EXTRACT = Entity(Template, ExtractResponse, "template", build_extracts)
+VOLUME_EXTRACT = Entity(Volume, ExtractResponse, "volume", partial(build_extracts, storage_type="volume"))
 ISO_EXTRACT = Entity(Template, ExtractResponse, "iso", partial(build_extracts, storage_type="iso"))

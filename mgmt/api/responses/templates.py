@@ -135,6 +135,8 @@ def _status(row: Template) -> str:
         return READY
     if row.state == TemplateState.failed:
         return f"Download failed: {row.reason}"
+    if not row.url and row.source_id is None:
+        return "Not uploaded yet" if not row.percent else "Uploaded, being checked"
     return f"{row.percent}% Downloaded"
 
 

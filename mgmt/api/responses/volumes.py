@@ -3,10 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import select
+
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import Owners, TagResponse, rows_by_id, tags_of, wire_time
-from mgmt.store.tables import DiskOffering, StoragePool, Template, Vm, Volume, Zone
+from mgmt.model.states import VolumeState
+from mgmt.store.tables import DiskOffering, StoragePool, Template, Vm, Volume, VolumeUpload, Zone
+
+#: States of volumes that their owners bring.
+BROUGHT = (
+    VolumeState.upload_op,
+    VolumeState.not_uploaded,
+    VolumeState.uploading,
+    VolumeState.error,
+    VolumeState.abandoned,
+)
 
 
 class VolumeResponse(Response, kw_only=True):
@@ -26,6 +38,7 @@ class VolumeResponse(Response, kw_only=True):
     size: int
     virtualsize: int
     state: str
+    status: str | None = None
     created: str | None = None
     attached: str | None = None
     deviceid: int | None = None
@@ -59,6 +72,7 @@ def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
     vms = rows_by_id(call, Vm, (row.vm_id for row in rows))
     offerings = rows_by_id(call, DiskOffering, (row.offering_id for row in rows))
     templates = rows_by_id(call, Template, (row.template_id for row in rows))
+    uploads = _uploads(call, rows)
     pools = rows_by_id(call, StoragePool, (row.pool_id for row in rows)) if call.caller.is_root else {}
     tags = tags_of(call, "Volume", rows)
     return [
@@ -77,13 +91,14 @@ def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
             hypervisor="KVM",
             provisioningtype="thin",
             destroyed=row.state == "Destroy",
-            isextractable=False,
+            isextractable=_is_extractable(templates.get(row.template_id or "")),
             displayvolume=True,
             quiescevm=False,
             tags=tags.get(row.id, []),
             **owners.names(row),
             **_attachment(row, vms.get(row.vm_id or "")),
             **_origin(offerings.get(row.offering_id or ""), templates.get(row.template_id or "")),
+            **_upload(uploads.get(row.id)),
             **_pool(pools.get(row.pool_id or "")),
         )
         for row in rows
@@ -118,6 +133,28 @@ def _origin(offering: DiskOffering | None, template: Template | None) -> dict[st
             "templatedisplaytext": template.display_text,
         }
     return shown
+
+
+def _is_extractable(template: Template | None) -> bool:
+    """What is made of a template may leave the cloud as that may."""
+    return template is None or template.is_extractable
+
+
+def _uploads(call: Call, rows: Sequence[Volume]) -> dict[str, VolumeUpload]:
+    """How far volumes are that their owners bring; no statement on pages without any."""
+    ids = [row.id for row in rows if row.state in BROUGHT]
+    if not ids:
+        return {}
+    query = select(VolumeUpload).where(VolumeUpload.volume_id.in_(ids))
+    return {upload.volume_id: upload for upload in call.session.scalars(query)}
+
+
+def _upload(upload: VolumeUpload | None) -> dict[str, Any]:
+    if upload is None:
+        return {}
+    if upload.reason:
+        return {"status": f"Upload failed: {upload.reason}"}
+    return {"status": f"{upload.percent}% Downloaded" if upload.url else f"{upload.percent}% Uploaded"}
 
 
 def _pool(pool: StoragePool | None) -> dict[str, Any]:

@@ -215,6 +215,15 @@ PUBLIC_TEMPLATES_ALLOWED = Item(
     description="whether ordinary users may make their templates and ISOs public",
     scopes=OWNER,
 )
+UPLOAD_MINUTES = Item(
+    name="upload.operation.timeout",
+    default=10,
+    category="Advanced",
+    group="Templates",
+    description="minutes within which the upload of a template, an ISO or a volume must begin",
+    low=1,
+    high=_YEAR_DAYS * 1440,
+)
 EXTRACT_URL_SECONDS = Item(
     name="extract.url.expiration.interval",
     default=4 * 3600,
@@ -249,6 +258,7 @@ _ALL: tuple[Item[Any], ...] = (
     USAGE_ENABLED,
     PUBLIC_TEMPLATES_ALLOWED,
     EXTRACT_URL_SECONDS,
+    UPLOAD_MINUTES,
     *LIMIT_ITEMS,
     *PROJECT_ITEMS,
     *SNAPSHOT_MOST.values(),

@@ -48,7 +48,15 @@ from mgmt.store.tables.operations import (
     Setting,
     Tag,
 )
-from mgmt.store.tables.storage import Snapshot, SnapshotPolicy, Template, TemplatePermission, Volume
+from mgmt.store.tables.storage import (
+    Snapshot,
+    SnapshotPolicy,
+    Template,
+    TemplatePermission,
+    Volume,
+    VolumeExport,
+    VolumeUpload,
+)
 from mgmt.store.tables.tenancy import (
     Project,
     ProjectInvitation,
@@ -124,5 +132,7 @@ __all__ = [
     "Vm",
     "VmSnapshot",
     "Volume",
+    "VolumeExport",
+    "VolumeUpload",
     "Zone",
 ]

@@ -70,6 +70,38 @@ class Volume(Owned, Base, kw_only=True):
     state: Mapped[str] = mapped_column(default=VolumeState.allocated)
 
 
+class VolumeUpload(Base, kw_only=True):
+    """A volume that its owner brings, until it is moved to a pool: kept by the storage VM under its id.
+
+    It is fetched from `url`, or sent if that is empty. `size` is its file's, in bytes; `reason` says why it
+    failed.
+    """
+
+    __tablename__ = "volume_upload"
+    volume_id: Mapped[str] = mapped_column(ForeignKey("volume.id"), primary_key=True)
+    url: Mapped[str] = mapped_column(default="", repr=False)
+    format: Mapped[str] = mapped_column(String(8))
+    checksum: Mapped[str] = mapped_column(default="")
+    percent: Mapped[int] = mapped_column(default=0)
+    size: Mapped[int] = mapped_column(BigInteger, default=0)
+    sha256: Mapped[str] = mapped_column(default="")
+    reason: Mapped[str] = mapped_column(default="")
+
+
+class VolumeExport(Owned, Base, kw_only=True):
+    """A copy of a volume in the storage VM, for its owner to download until it `expires`.
+
+    `state` is Creating or Ready; `physical_size` is the file's, in bytes.
+    """
+
+    __tablename__ = "volume_export"
+    zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
+    volume_id: Mapped[str] = mapped_column(ForeignKey("volume.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16), default="Creating")
+    physical_size: Mapped[int] = mapped_column(BigInteger, default=0)
+    expires: Mapped[datetime] = mapped_column(index=True)
+
+
 class Snapshot(Owned, Base, kw_only=True):
     """A volume at one moment, kept by the zone's storage VM. `kind` is MANUAL, HOURLY … MONTHLY.
 

@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 WORKERS = 2
 #: Seconds between two heartbeats.
 HEARTBEAT_EVERY = 2.0
+#: Seconds that an upload may be here before the list says that it is wanted.
+GRACE = 60.0
 _UNFINISHED = (TemplateState.waiting, TemplateState.downloading, TemplateState.checking)
 
 
@@ -146,9 +149,13 @@ class Transfer:
         self._library.forget_all_but(wanted)
         for folder in (self._layout.templates, self._layout.partial, self._layout.uploads):
             for path in folder.iterdir():
-                if path.name.partition(".")[0] not in wanted:
+                if path.name.partition(".")[0] not in wanted and not self._may_be_listed(path):
                     log.info("%s: removed, because it is not listed", path.name)
                     path.unlink(missing_ok=True)
+
+    def _may_be_listed(self, path: Path) -> bool:
+        """Whether it was sent a moment ago: whoever has a ticket may be faster than the list that has it."""
+        return path.parent == self._layout.uploads and time.time() - path.stat().st_mtime < GRACE
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1519,6 +1519,44 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "volume_export",
+        sa.Column("zone_id", sa.String(length=36), nullable=False),
+        sa.Column("volume_id", sa.String(length=36), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("physical_size", sa.BigInteger(), nullable=False),
+        sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("domain_id", sa.String(length=36), nullable=False),
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("removed", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_volume_export_account_id")),
+        sa.ForeignKeyConstraint(["domain_id"], ["domain.id"], name=op.f("fk_volume_export_domain_id")),
+        sa.ForeignKeyConstraint(["volume_id"], ["volume.id"], name=op.f("fk_volume_export_volume_id")),
+        sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_volume_export_zone_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_volume_export")),
+    )
+    with op.batch_alter_table("volume_export", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_volume_export_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_volume_export_domain_id"), ["domain_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_volume_export_expires"), ["expires"], unique=False)
+        batch_op.create_index(batch_op.f("ix_volume_export_volume_id"), ["volume_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_volume_export_zone_id"), ["zone_id"], unique=False)
+
+    op.create_table(
+        "volume_upload",
+        sa.Column("volume_id", sa.String(length=36), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("format", sa.String(length=8), nullable=False),
+        sa.Column("checksum", sa.String(), nullable=False),
+        sa.Column("percent", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["volume_id"], ["volume.id"], name=op.f("fk_volume_upload_volume_id")),
+        sa.PrimaryKeyConstraint("volume_id", name=op.f("pk_volume_upload")),
+    )
+    op.create_table(
         "balancer_member",
         sa.Column("rule_id", sa.String(length=36), nullable=False),
         sa.Column("vm_id", sa.String(length=36), nullable=False),
@@ -1595,6 +1633,15 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_balancer_member_rule_id"))
 
     op.drop_table("balancer_member")
+    op.drop_table("volume_upload")
+    with op.batch_alter_table("volume_export", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_volume_export_zone_id"))
+        batch_op.drop_index(batch_op.f("ix_volume_export_volume_id"))
+        batch_op.drop_index(batch_op.f("ix_volume_export_expires"))
+        batch_op.drop_index(batch_op.f("ix_volume_export_domain_id"))
+        batch_op.drop_index(batch_op.f("ix_volume_export_account_id"))
+
+    op.drop_table("volume_export")
     with op.batch_alter_table("snapshot_policy", schema=None) as batch_op:
         batch_op.drop_index(
             batch_op.f("ix_snapshot_policy_volume_id_interval"),
