@@ -68,6 +68,8 @@ def load_app(config: HostAgentConfig, paths: Paths) -> Any:
     from appliance.hostagent.host import Host
 
     host = Host(config, paths, libvirt_uri(paths))
+    for name in host.volumes.clear_unfinished():
+        _log.warning("%s is removed, because the agent ended before it was done", name)
     try:
         _log.info("%d VMs found, because libvirt is the record", host.domains.read_back())
     except EngineError as error:

@@ -17,7 +17,8 @@ class HostAgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     over the connection is kept beside `certificate`, as `….renewed.pem`, and holds while it is the newer one.
     `pools` maps pool names to folders. `acceleration` is what the probe found. `cpu_model` is a libvirt
     model name, `host` (host-passthrough) or `max`; empty means the best known for the acceleration. Grace is
-    how long a guest, or a system VM, may take to power off by itself, in seconds.
+    how long a guest, or a system VM, may take to power off by itself, in seconds. `cache_floor` is the share
+    of the template cache's file system that stays free: before, templates that nothing is based on go.
     """
 
     host: Uuid
@@ -42,6 +43,7 @@ class HostAgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     stop_grace: float = 30.0
     system_stop_grace: float = 5.0
     pull_timeout: float = 1800.0
+    cache_floor: float = 0.1
 
 
 def read_config(paths: Paths) -> HostAgentConfig:

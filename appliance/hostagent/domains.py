@@ -173,6 +173,10 @@ class Domains:
         domain = self._hypervisor.find(uuid)
         return domain is not None and bool(domain.isActive())
 
+    def used_files(self) -> set[Path]:
+        """Every file that a VM has as a disk or CD."""
+        return {path for domain in self._hypervisor.domains() for path in plugs.used_files(domain)}
+
     def grow_running(self, uuid: str, path: Path, size: int) -> bool:
         """Tell a running VM that its disk grew to `size` bytes; False if it does not run."""
         domain = self._hypervisor.find(uuid)

@@ -40,6 +40,12 @@ class Refused(HostError):
     status = 422
 
 
+class NoRoom(HostError):
+    """A disk of the host is full; what was begun is gone."""
+
+    code = "no_room"
+
+
 class Cancelled(HostError):
     """Nobody wants the work any more."""
 

@@ -1,5 +1,6 @@
 """One host, assembled: its networks, template cache, volumes and VMs behind one object."""
 
+import logging
 import os
 import platform
 import shutil
@@ -7,12 +8,14 @@ import socket
 from importlib.metadata import version
 from pathlib import Path
 
+import libvirt
 import msgspec
 
 from appliance.hostagent.config import HostAgentConfig
 from appliance.hostagent.copies import Copies
 from appliance.hostagent.domains import Domains
 from appliance.hostagent.errors import Conflict
+from appliance.hostagent.eviction import Evictor
 from appliance.hostagent.hypervisor import Hypervisor
 from appliance.hostagent.networks import HostNetworks
 from appliance.hostagent.operations import Operation, Operations
@@ -24,6 +27,7 @@ from systemvm.engine.errors import EngineError
 from systemvm.spec.host import HostInfo, HostVolume, Volume
 from systemvm.spec.types import ProbeResult
 
+_log = logging.getLogger("pileus.host")
 API_VERSIONS = ("v1",)
 _MIB = 1024
 
@@ -35,7 +39,10 @@ class Host:
         self.config = config
         self.networks = HostNetworks(config, paths)
         self.hypervisor = Hypervisor(uri)
-        self.templates = TemplateCache(paths.templates, paths.images, pull_timeout=config.pull_timeout)
+        evictor = Evictor(paths.templates, config.cache_floor, self._files_in_use)
+        self.templates = TemplateCache(
+            paths.templates, paths.images, pull_timeout=config.pull_timeout, evictor=evictor
+        )
         self._pools = {name: Path(folder) for name, folder in config.pools.items()}
         self.volumes = VolumeStore(self._pools, self.templates)
         self.domains = Domains(config, paths, self.hypervisor, self.volumes, self.templates, self.networks)
@@ -44,6 +51,13 @@ class Host:
         self._making = Operations()
         # What is done is done once, also when nobody waited for its end: the next request gets the answer.
         self._unanswered: dict[str, Operation] = {}
+
+    def _files_in_use(self) -> set[Path] | None:
+        try:
+            return self.volumes.bases() | self.domains.used_files()
+        except (EngineError, libvirt.libvirtError, OSError) as error:
+            _log.warning("no template is evicted, because it is not known what is in use: %s", error)
+            return None
 
     def info(self) -> HostInfo:
         """What the host is and has."""

@@ -74,6 +74,15 @@ def plugged_disks(domain: Any, *, running: bool) -> dict[Path, ET.Element]:
     return found
 
 
+def used_files(domain: Any) -> set[Path]:
+    """Every file that a VM has as a disk or CD, running or by its definition."""
+    found = set()
+    for running in {False, bool(domain.isActive())}:
+        for element in hypervisor.device_elements(domain, "disk", running=running):
+            found |= {Path(source.get("file", "")) for source in element.iter("source") if source.get("file")}
+    return found
+
+
 def converge(domain: Any, document: Domain, placement: Placement, say: Callable[[str], None]) -> None:
     """Plug and unplug until a running VM has the NICs, volumes and CD of its document."""
     _converge_nics(domain, document, placement, say)

@@ -1,5 +1,6 @@
 """The host's template cache: what overlays are based on. An entry never changes once it is in."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -13,7 +14,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from appliance.hostagent.catalog import CatalogImage, find_image
-from appliance.hostagent.errors import Cancelled, Refused
+from appliance.hostagent.errors import Cancelled, NoRoom, Refused
+from appliance.hostagent.eviction import Evictor
 from appliance.hostagent.image_header import read_header
 from systemvm.engine import fetch
 from systemvm.engine.image_header import ImageRefused, inspect_image
@@ -35,8 +37,15 @@ class TemplateCache:
     """
 
     def __init__(
-        self, folder: Path, images: Path, *, pull_timeout: float, backoff: float = fetch.BACKOFF
+        self,
+        folder: Path,
+        images: Path,
+        *,
+        pull_timeout: float,
+        backoff: float = fetch.BACKOFF,
+        evictor: Evictor | None = None,
     ) -> None:
+        self._evictor = evictor or Evictor(folder, floor=0.0)
         self._folder = folder
         self._images = images
         self._pull_timeout = pull_timeout
@@ -55,11 +64,32 @@ class TemplateCache:
             say(f"waiting for template {wanted.template}, {self._pulling.get(key, 0)} % pulled")
         try:
             if not path.exists():
-                self._pull(key, wanted, path, say, cancelled)
+                self._evictor.make_room()
+                self._pull_into_room(key, wanted, path, say, cancelled)
+            self._evictor.note(path)
         finally:
             self._pulling.pop(key, None)
             self._locks[key].release()
         return path
+
+    def _pull_into_room(
+        self, key: str, wanted: TemplatePull, path: Path, say: Say, cancelled: threading.Event
+    ) -> None:
+        """As `_pull`; while the disk is full, entries go. Nothing of it stays when that does not help."""
+        while True:
+            try:
+                return self._pull(key, wanted, path, say, cancelled)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                if self._evictor.evict_one():
+                    continue
+                for left in self._folder.glob(f"{key}.part*"):
+                    left.unlink(missing_ok=True)
+                words = error.strerror or str(error)
+                raise NoRoom(
+                    f"template {wanted.template} cannot be kept in {self._folder}: {words}"
+                ) from None
 
     def take(self, wanted: TemplatePull, path: Path, say: Say, cancelled: threading.Event) -> None:
         """Pull into `path`, for one volume alone; nothing is left on failure. Raises HostError."""

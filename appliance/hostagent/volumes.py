@@ -1,16 +1,21 @@
 """Volumes: qcow2 files in pool folders, overlays on cached templates; always opened with a named format."""
 
+import errno
 import os
+import shutil
 import threading
 from pathlib import Path
 
-from appliance.hostagent.errors import Conflict, NotFound, Refused
-from appliance.hostagent.image_header import read_header
+from appliance.hostagent.errors import Conflict, NoRoom, NotFound, Refused
+from appliance.hostagent.image_header import read_backing, read_header
 from appliance.hostagent.templates import Say, TemplateCache
 from systemvm.engine.command import run
+from systemvm.engine.errors import CommandError
 from systemvm.spec.host import HostVolume, Volume
 
 _SUFFIX = ".qcow2"
+#: What lies beside volumes while they are made.
+_UNFINISHED = (".new", ".part", ".part.origin")
 
 
 class VolumeStore:
@@ -59,8 +64,31 @@ class VolumeStore:
             self._make(temporary, volume, say, cancelled)
             temporary.chmod(0o600)
             os.replace(temporary, path)
+        except (CommandError, OSError) as error:
+            if not _is_full(error):
+                raise
+            raise NoRoom(self._full(volume, path.parent)) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+    def clear_unfinished(self) -> list[str]:
+        """Remove what an agent that was killed had begun to make; the names. Only before any work begins."""
+        left = [path for suffix in _UNFINISHED for path in self.leftovers(suffix)]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return sorted(path.name for path in left)
+
+    def bases(self) -> set[Path]:
+        """The files that volumes, also unfinished ones, are based on."""
+        volumes = [path for suffix in (_SUFFIX, ".new") for path in self.leftovers(suffix)]
+        return {base for path in volumes if (base := read_backing(path)) is not None}
+
+    def _full(self, volume: Volume, folder: Path) -> str:
+        free = shutil.disk_usage(folder).free
+        return (
+            f"volume {volume.id} of {volume.bytes} bytes: pool {volume.pool} has {free} bytes free:"
+            " delete volumes, or give the pool more room"
+        )
 
     def _make(self, path: Path, volume: Volume, say: Say, cancelled: threading.Event) -> None:
         if volume.base is None or not volume.base.once:
@@ -138,6 +166,12 @@ class VolumeStore:
             allocated=path.stat().st_blocks * 512,
             domain=attached.get(path.stem, ""),
         )
+
+
+def _is_full(error: CommandError | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC
+    return os.strerror(errno.ENOSPC) in error.stderr
 
 
 def _create_argv(path: Path, size: int, base: Path | None) -> tuple[str, ...]:
