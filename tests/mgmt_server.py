@@ -167,7 +167,9 @@ def ready_template(cloud: CloudStack, zone: str) -> str:
     return str(made["id"])
 
 
-def deploy(cloud: CloudStack, zone: str, template: str, network: str, name: str) -> dict[str, Any]:
+def deploy(
+    cloud: CloudStack, zone: str, template: str, network: str, name: str, **more: Any
+) -> dict[str, Any]:
     """A running VM in a network."""
     (offering,) = cloud.listServiceOfferings(name="Tiny Instance")["serviceoffering"]
     made: dict[str, Any] = cloud.deployVirtualMachine(
@@ -177,6 +179,7 @@ def deploy(cloud: CloudStack, zone: str, template: str, network: str, name: str)
         serviceofferingid=offering["id"],
         networkids=[network],
         fetch_result=True,
+        **more,
     )["virtualmachine"]
     return made
 

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pyotp
-from cs import CloudStack
+import pytest
+from cs import CloudStack, CloudStackApiException
 
 from tests.mgmt_server import (
     ManagementServer,
@@ -138,10 +139,22 @@ class Day:
         again = tenant.resetPasswordForVirtualMachine(id=vm["id"], fetch_result=True)["virtualmachine"]
         self.known["second VM password"] = again["password"]
         tenant.startVirtualMachine(id=vm["id"], fetch_result=True)
+        self._failed_job(tenant, template, network)
         url = tenant.createConsoleEndpoint(virtualmachineid=vm["id"])["consoleendpoint"]["url"]
         self.known["console ticket"] = urlsplit(url).fragment
         extract = self.admin.extractTemplate(id=template, mode="HTTP_DOWNLOAD", fetch_result=True)
         self.known["download ticket"] = urlsplit(extract["template"]["url"]).path.split("/")[3]
+
+    def _failed_job(self, tenant: CloudStack, template: str, network: str) -> None:
+        """A deployment that the host refuses: its words are in the job, the VM and the events."""
+        data = base64.b64encode(f"#!/bin/sh\n# {self.new('user data of a failure')}\n".encode()).decode()
+        fault = self.admin.configureSimulator(name="put_domain", value="result:fail")
+        try:
+            with pytest.raises(CloudStackApiException) as failure:
+                deploy(tenant, self.zone, template, network, "refused", userdata=data)
+        finally:
+            self.admin.cleanupSimulatorMock(id=fault["id"])
+        self.refused.append(str(failure.value))
 
     def _changes(self, browser: Browser) -> None:
         """A new password, refused at first, and the end of the session."""
