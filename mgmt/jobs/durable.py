@@ -18,6 +18,8 @@ from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy import Engine, select
 
 from mgmt.jobs import rows
+from mgmt.jobs.records import open_records
+from mgmt.jobs.steps import Steps
 from mgmt.model.states import JobStatus
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, outcome_of, outcome_value
@@ -31,10 +33,14 @@ QUEUE = "objects"
 #: Seconds between two looks at the queue: what a job waits before it starts.
 POLL_SECONDS = 0.1
 #: Raised when the steps of a workflow change, so that what was recorded by the old ones is not misread.
-STEPS_VERSION = "1"
+STEPS_VERSION = "2"
+#: Jobs that run at once in one server: each has a thread, and mostly waits for a host. Those that wait for
+#: the same network are served by one push together.
+MOST_AT_ONCE = 64
 #: DBOS orders a queue by priority, then by creation, which SQLite before 3.42 knows to the second only.
 _PRIORITIES = 2**31 - 1
 _PRIORITIES_PER_SECOND = 16
+_ASKED_AT_ONCE = 500
 _DEAD = ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
 
@@ -44,10 +50,12 @@ class DurableJobs:
     def __init__(self, runtime: Runtime, records: str | Engine, executor: str = "local") -> None:
         """`records` is the database of DBOS, `executor` the name of this process in it."""
         self._runtime = runtime
+        self._steps = Steps(runtime.database)
         self._turns = itertools.count(int(time.time()) * _PRIORITIES_PER_SECOND)
+        self._records = open_records(records) if isinstance(records, str) else None
         config: DBOSConfig = {
             "name": "pileus-mgmt",
-            **_where(records),
+            **_where(self._records or records),
             "executor_id": executor,
             "application_version": STEPS_VERSION,
             "log_level": "DEBUG" if log.isEnabledFor(logging.DEBUG) else "WARNING",
@@ -65,8 +73,13 @@ class DurableJobs:
         """Start working, what a crash left behind first."""
         DBOS.launch()
         DBOS.register_queue(
-            QUEUE, partition_concurrency=1, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
+            QUEUE,
+            partition_concurrency=1,
+            worker_concurrency=MOST_AT_ONCE,
+            polling_interval_sec=POLL_SECONDS,
+            on_conflict="always_update",
         )
+        self._steps.start()
         self.recover()
         self.sweep()
 
@@ -88,6 +101,9 @@ class DurableJobs:
     def close(self, seconds: int = 0) -> None:
         """Stop; jobs get `seconds` to end, what is cut resumes with the next launch."""
         DBOS.destroy(workflow_completion_timeout_sec=seconds, destroy_registry=True)
+        self._steps.stop()
+        if self._records is not None:
+            self._records.dispose()
 
     def start(self, job_id: str) -> None:
         """See JobStarter. Starting a job twice runs it once: its id is the workflow's."""
@@ -99,34 +115,43 @@ class DurableJobs:
         options = SetEnqueueOptions(queue_partition_key=_key(job), priority=turn)
         with SetWorkflowID(job_id), options:
             DBOS.enqueue_workflow(QUEUE, self._run_job, job_id)
-        with self._runtime.database.writing() as session:
-            session.get_one(Job, job_id).handed_over = True
 
     def sweep(self) -> None:
         """Start jobs whose server died between commit and start; fail those that DBOS gave up on."""
         with self._runtime.database.reading() as session:
-            pending = session.scalars(
-                select(Job).where(Job.status == JobStatus.pending).order_by(Job.created)
-            ).all()
-        for job in pending:
-            if not job.handed_over:
-                log.warning("job %s starts now, because nobody has started it yet", job.id)
-                self.start(job.id)
-                continue
-            status = DBOS.get_workflow_status(job.id)
-            if status is None or status.status in _DEAD:
-                words = f"its workflow is {status.status if status else 'unknown'}"
-                log.error("job %s failed, because %s", job.id, words)
-                rows.finish(self._runtime, job.id, StepFailed(job.step or "start", 530, words), [])
+            query = select(Job.id, Job.handed_over).where(Job.status == JobStatus.pending)
+            pending = session.execute(query.order_by(Job.created)).all()
+        for first in range(0, len(pending), _ASKED_AT_ONCE):
+            some = pending[first : first + _ASKED_AT_ONCE]
+            ids = [job_id for job_id, _ in some]
+            found = DBOS.list_workflows(workflow_ids=ids, load_input=False, load_output=False)
+            statuses = {workflow.workflow_id: workflow.status for workflow in found}
+            for job_id, has_begun in some:
+                self._look_after(job_id, statuses.get(job_id), has_begun=has_begun)
+
+    def _look_after(self, job_id: str, status: str | None, *, has_begun: bool) -> None:
+        if status is None and not has_begun:
+            log.warning("job %s starts now, because nobody has started it yet", job_id)
+            self.start(job_id)
+        elif status is None or status in _DEAD:
+            words = f"its workflow is {status or 'unknown'}"
+            log.error("job %s failed, because %s", job_id, words)
+            self._finish(job_id, StepFailed(self._last_step(job_id), 530, words), [])
 
     def _run(self, job_id: str) -> None:
-        job = _record("begin the job", lambda: rows.begin(self._runtime, job_id))
+        job = rows.begin(self._runtime, job_id)
         if job is None:
             return
-        saga = Saga(_record, lambda step: rows.say(self._runtime, job_id, step))
+        saga = Saga(_record, lambda step: self._steps.say(job_id, step))
         with self._runtime.locks.hold(f"job:{job['key']}"):
-            failure, leftovers = self._attempt(saga, job)
-            _record("finish the job", lambda: rows.finish(self._runtime, job_id, failure, leftovers))
+            self._finish(job_id, *self._attempt(saga, job))
+
+    def _finish(self, job_id: str, failure: StepFailed | None, leftovers: list[str]) -> None:
+        rows.finish(self._runtime, job_id, failure, leftovers, self._steps.forget(job_id))
+
+    def _last_step(self, job_id: str) -> str:
+        with self._runtime.database.reading() as session:
+            return session.get_one(Job, job_id).step or "start"
 
     def _attempt(self, saga: Saga, job: dict[str, Any]) -> tuple[StepFailed | None, list[str]]:
         try:

@@ -14,7 +14,7 @@ from mgmt.store.tables import Event, Job, User, Vm
 
 
 def begin(runtime: Runtime, job_id: str) -> dict[str, Any] | None:
-    """Say that a job starts; what it is to do. None when there is nothing (left) to do."""
+    """Say that a job starts; what it is to do. None when there is nothing (left) to do. Twice is as once."""
     with runtime.database.writing() as session:
         job = session.get(Job, job_id)
         if job is None or job.status != JobStatus.pending:
@@ -22,6 +22,7 @@ def begin(runtime: Runtime, job_id: str) -> dict[str, Any] | None:
         started = str(uuid5(UUID(job.id), "Started"))
         if session.get(Event, started) is None:  # a start that was cut is begun again
             _note(session, job, f"{job.command} has started", state="Started", event_id=started)
+        job.handed_over = True
     return {
         "id": job.id,
         "workflow": job.workflow,
@@ -30,19 +31,19 @@ def begin(runtime: Runtime, job_id: str) -> dict[str, Any] | None:
     }
 
 
-def say(runtime: Runtime, job_id: str, step: str) -> None:
-    """Show what a job does now."""
-    with runtime.database.writing() as session:
-        session.get_one(Job, job_id).step = step
+def finish(
+    runtime: Runtime, job_id: str, failure: StepFailed | None, leftovers: list[str], step: str = ""
+) -> None:
+    """End a job: well, or with step and reason; `leftovers` are sentences about what could not be undone.
 
-
-def finish(runtime: Runtime, job_id: str, failure: StepFailed | None, leftovers: list[str]) -> None:
-    """End a job: well, or with step and reason; `leftovers` are sentences about what could not be undone."""
+    `step` is the last one. Doing it twice is the same as once.
+    """
     with runtime.database.writing() as session:
         job = session.get_one(Job, job_id)
         if job.status != JobStatus.pending:
             return
         job.completed = runtime.now()
+        job.step = step or job.step
         job.status = JobStatus.failed if failure else JobStatus.succeeded
         workflow, seconds = job.workflow, (job.completed - job.created).total_seconds()
         text = f"{job.command} is done"

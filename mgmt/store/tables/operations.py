@@ -17,8 +17,8 @@ class Job(Owned, Base, kw_only=True):
     object it is about, so that a crash before the start loses nothing. `event_type` names its events.
 
     `step` is what it does now, in words; on failure `error_code` and `error_text` say which step and why.
-    Jobs with one `lock_key` (empty: `instance_id`) run one after the other. `handed_over` is set once the
-    workflow engine has the job: rows without it are its outbox.
+    Jobs with one `lock_key` (empty: `instance_id`) run one after the other. `handed_over` is set once it
+    has begun: rows without it are the workflow engine's, or its outbox when the engine does not know them.
     """
 
     __tablename__ = "job"
