@@ -231,10 +231,10 @@ def _sentence(owner: _Owner, kind: ResourceType, most: int, used: int, asked: in
 
 def _add(session: Session, used: dict[tuple[str, ResourceType], int], amounts: Amounts) -> None:
     """Write the new counts; the rows are locked, so what was read is what is there."""
-    for kind, amount in amounts.items():
-        owners = [owner for owner, its_kind in used if its_kind is kind]
-        here = and_(ResourceCount.type == int(kind), ResourceCount.owner_id.in_(owners))
-        # Less than nothing would mean that a count was lost; then updateResourceCount corrects it.
-        total = ResourceCount.used + amount
-        statement = update(ResourceCount).where(here).values(used=case((total < 0, 0), else_=total))
-        session.execute(statement, execution_options={"synchronize_session": False})
+    owners = {owner for owner, _ in used}
+    amount = case({int(kind): number for kind, number in amounts.items()}, value=ResourceCount.type)
+    # Less than nothing would mean that a count was lost; then updateResourceCount corrects it.
+    total = ResourceCount.used + amount
+    here = and_(ResourceCount.type.in_([int(kind) for kind in amounts]), ResourceCount.owner_id.in_(owners))
+    statement = update(ResourceCount).where(here).values(used=case((total < 0, 0), else_=total))
+    session.execute(statement, execution_options={"synchronize_session": False})

@@ -30,8 +30,8 @@ from mgmt.store.tables import Job
 log = logging.getLogger(__name__)
 
 QUEUE = "objects"
-#: Seconds between two looks at the queue: what a job waits before it starts.
-POLL_SECONDS = 0.1
+#: Seconds between two looks at the queue: what a job waits before it starts. A look takes some 10 ms.
+POLL_SECONDS = 0.2
 #: Raised when the steps of a workflow change, so that what was recorded by the old ones is not misread.
 STEPS_VERSION = "2"
 #: Jobs that run at once in one server: each has a thread, and mostly waits for a host. Those that wait for

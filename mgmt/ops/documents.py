@@ -81,6 +81,20 @@ def push_router(
         push_machine(runtime, router.id, generation, own)
 
 
+def push_noted(runtime: Runtime, network_id: str) -> None:
+    """See that a network's router has all that was noted for it up to now; nothing to do if it has.
+
+    Raises AgentError with the router's words if it refuses.
+    """
+    with runtime.database.reading() as session:
+        query = select(Vm.generation).where(
+            Vm.kind == VmKind.router, Vm.network_id == network_id, Vm.removed.is_(None)
+        )
+        generation = session.scalar(query)
+    if generation is not None:
+        push_router(runtime, network_id, generation)
+
+
 def push_machine(
     runtime: Runtime, vm_id: str, generation: int = 0, own: frozenset[str] = frozenset()
 ) -> None:
@@ -241,9 +255,8 @@ def _raise_generation(runtime: Runtime, vm_id: str) -> None:
 def _touch(session: Session, *conditions: ColumnElement[bool]) -> int:
     where = (*conditions, Vm.removed.is_(None))
     session.flush()
-    session.execute(
-        update(Vm).where(*where).values(generation=Vm.generation + 1),
+    touched = session.scalars(
+        update(Vm).where(*where).values(generation=Vm.generation + 1).returning(Vm.generation),
         execution_options={"synchronize_session": False},
-    )
-    found = session.scalar(select(Vm.generation).where(*where).limit(1))
-    return found or 0
+    ).all()
+    return touched[0] if touched else 0

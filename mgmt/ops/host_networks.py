@@ -1,10 +1,15 @@
-"""The networks of hosts: compiled from where VMs are, pushed before a VM starts there."""
+"""The networks of hosts: compiled from where VMs are, pushed before a VM starts there.
+
+A host that gets its first VM of a network is one more peer of all others that have it: `spread_networks`
+notes that in the transaction that puts the VM there, `prepare_networks` tells the hosts. Many VMs at once are
+told together, and a VM whose network is on its host already costs two reads.
+"""
 
 import logging
 from collections import defaultdict
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, exists, select, update
+from sqlalchemy.orm import Session, aliased
 
 from mgmt.agents.errors import AgentError
 from mgmt.desired.host import PlacedNetwork, compile_host
@@ -17,21 +22,65 @@ from systemvm.spec.host import HostState
 log = logging.getLogger(__name__)
 
 
+def spread_networks(session: Session, vm: Vm) -> None:
+    """Note the networks that a VM, placed just now, brings to a host which did not have them."""
+    neighbour, own = aliased(Vm), aliased(Nic)
+    is_there = (
+        exists()
+        .where(Nic.network_id == Network.id, Nic.removed.is_(None), Nic.vm_id == neighbour.id)
+        .where(neighbour.host_id == vm.host_id, neighbour.removed.is_(None), neighbour.id != vm.id)
+    )
+    mine = select(own.network_id).where(own.vm_id == vm.id, own.removed.is_(None))
+    session.flush()
+    session.execute(
+        update(Network).where(Network.id.in_(mine), ~is_there).values(spread=Network.spread + 1),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def prepare_networks(runtime: Runtime, host_id: str, network_ids: list[str]) -> None:
+    """See that a host has these networks, and that all who have them know of each other.
+
+    Raises AgentError, or CloudError.
+    """
+    for network_id in network_ids:
+        if _is_prepared(runtime, host_id, network_id)[0]:
+            continue
+        with runtime.locks.hold(f"spread:{network_id}"):
+            is_prepared, spread = _is_prepared(runtime, host_id, network_id)
+            if is_prepared:
+                continue
+            push_hosts_of(runtime, network_id)
+            with runtime.database.writing() as session:
+                network = session.get_one(Network, network_id)
+                network.told = max(network.told, spread)
+
+
 def push_host(runtime: Runtime, host_id: str) -> None:
     """Bring a host's networks up to date. Raises AgentError, or CloudError."""
     with runtime.locks.hold(f"host:{host_id}"):
         with runtime.database.writing() as session:
             host = session.get_one(Host, host_id)
             host.generation += 1
+            host.networks = []
+            session.flush()
             document = _compile(session, host, runtime.authority.ticket_public_key)
             driver, endpoint = driver_of(runtime, host), host_endpoint(host)
         driver.put_state(endpoint, document)
+        with runtime.database.writing() as session:
+            is_last = (Host.id == host_id, Host.generation == document.generation)
+            taken = [network.id for network in document.networks]
+            session.execute(update(Host).where(*is_last).values(networks=taken))
 
 
 def tidy_host(runtime: Runtime, host_id: str | None) -> None:
     """Take networks from a host that a VM has left. One that does not answer is tidied by the next push."""
     if host_id is None:
         return
+    with runtime.database.reading() as session:
+        known = session.scalars(select(Host.networks).where(Host.id == host_id)).one()
+        if known and set(known) == networks_of_host(session, host_id):
+            return
     try:
         push_host(runtime, host_id)
     except (AgentError, CloudError) as error:
@@ -40,38 +89,51 @@ def tidy_host(runtime: Runtime, host_id: str | None) -> None:
 
 def networks_of_host(session: Session, host_id: str) -> set[str]:
     """Ids of the networks that a host should have: those of the VMs on it."""
-    return {network_id for host, network_id in _placements(session) if host == host_id}
+    query = _placements().with_only_columns(Nic.network_id).where(Vm.host_id == host_id)
+    return {network_id for network_id in session.scalars(query) if network_id}
 
 
 def push_hosts_of(runtime: Runtime, network_id: str) -> None:
     """Bring all hosts up to date that have a VM of the network: they are each other's peers."""
     with runtime.database.reading() as session:
-        hosts = [host_id for host_id, network in _placements(session) if network == network_id]
-    for host_id in sorted(set(hosts)):
+        hosts = set(
+            session.scalars(_placements().with_only_columns(Vm.host_id).where(Nic.network_id == network_id))
+        )
+    for host_id in sorted(host_id for host_id in hosts if host_id):
         push_host(runtime, host_id)
 
 
+def _is_prepared(runtime: Runtime, host_id: str, network_id: str) -> tuple[bool, int]:
+    """Whether a host has the network and its peers know, and how far the network is spread."""
+    with runtime.database.reading() as session:
+        network = select(Network.spread, Network.told).where(Network.id == network_id)
+        spread, told = session.execute(network).one()
+        known = session.scalars(select(Host.networks).where(Host.id == host_id)).one()
+        return told >= spread and network_id in known, spread
+
+
 def _compile(session: Session, host: Host, ticket_key: str) -> HostState:
-    addresses: dict[str, str] = {row.id: row.address for row in session.scalars(select(Host))}
-    placed: defaultdict[str, list[str]] = defaultdict(list)
-    for host_id, network_id in _placements(session):
-        placed[network_id].append(host_id)
-    here = [network_id for network_id, hosts in placed.items() if host.id in hosts]
-    networks = session.scalars(select(Network).where(Network.id.in_(here), Network.vni.is_not(None)))
+    here = networks_of_host(session, host.id)
+    query = (
+        _placements()
+        .join(Host, Host.id == Vm.host_id)
+        .join(Network, Network.id == Nic.network_id)
+        .with_only_columns(Network.id, Network.vni, Host.address)
+        .where(Nic.network_id.in_(here), Network.vni.is_not(None))
+    )
+    placed: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    for network_id, vni, address in session.execute(query):
+        placed[network_id, vni or 0].append(address)
     wanted = [
-        PlacedNetwork(
-            id=network.id,
-            vni=network.vni or 0,
-            hosts=tuple(addresses[other] for other in placed[network.id]),
-        )
-        for network in networks
+        PlacedNetwork(id=network_id, vni=vni, hosts=tuple(hosts))
+        for (network_id, vni), hosts in placed.items()
     ]
     return compile_host(host.id, host.address, host.generation, wanted, ticket_key)
 
 
-def _placements(session: Session) -> list[tuple[str, str]]:
+def _placements() -> Select[str | None, str | None]:
     """Pairs of host and network: each VM that is on a host brings its networks there."""
-    query = (
+    return (
         select(Vm.host_id, Nic.network_id)
         .join(Nic, Nic.vm_id == Vm.id)
         .where(
@@ -82,4 +144,3 @@ def _placements(session: Session) -> list[tuple[str, str]]:
         )
         .distinct()
     )
-    return [(host_id, network_id) for host_id, network_id in session.execute(query) if host_id and network_id]

@@ -8,7 +8,7 @@ from mgmt.alloc import limits
 from mgmt.alloc.addresses import claim, release
 from mgmt.alloc.vnis import new_vni
 from mgmt.model.resources import ResourceType
-from mgmt.model.states import NetworkState, VmState
+from mgmt.model.states import NetworkState, VmKind, VmState
 from mgmt.ops.documents import find_router, push_machine
 from mgmt.ops.host_networks import push_host
 from mgmt.ops.runtime import Runtime
@@ -24,6 +24,7 @@ from mgmt.store.tables import (
     Network,
     PortForwardingRule,
     PublicAddress,
+    Vm,
 )
 from mgmt.store.tables.base import now
 
@@ -38,7 +39,7 @@ def ensure_network(runtime: Runtime, saga: Saga, network_id: str) -> None:
     at a time does it, the others find it done.
     """
     with runtime.locks.hold(f"network:{network_id}"), saga.nested() as inner:
-        if inner.step("look at the network", lambda: _is_working(runtime, network_id)):
+        if inner.step("look at the network", lambda: not not_working(runtime, [network_id])):
             return
         is_new: bool = inner.step("look whether it is new", lambda: _is_new(runtime, network_id))
         inner.step(
@@ -75,12 +76,17 @@ def delete(runtime: Runtime, saga: Saga, network_id: str) -> None:
             saga.step("remove the network from its host", lambda host_id=host_id: push_host(runtime, host_id))  # type: ignore[misc]
 
 
-def _is_working(runtime: Runtime, network_id: str) -> bool:
+def not_working(runtime: Runtime, network_ids: list[str]) -> list[str]:
+    """Those of the networks that are not implemented, or have no configured router that runs."""
+    query = (
+        select(Network.id)
+        .join(Vm, Vm.network_id == Network.id)
+        .where(Network.id.in_(network_ids), Network.state == NetworkState.implemented)
+        .where(Vm.kind == VmKind.router, Vm.removed.is_(None), Vm.state == VmState.running, Vm.applied > 0)
+    )
     with runtime.database.reading() as session:
-        network = session.get_one(Network, network_id)
-        router = find_router(session, network_id)
-        is_up = router is not None and router.state == VmState.running and router.applied > 0
-        return network.state == NetworkState.implemented and is_up
+        working = set(session.scalars(query))
+    return [network_id for network_id in network_ids if network_id not in working]
 
 
 def _is_new(runtime: Runtime, network_id: str) -> bool:
@@ -99,6 +105,7 @@ def _reserve(runtime: Runtime, network_id: str) -> None:
             claim(session, network=network, is_source_nat=True)
         if network.vni is None:
             network.vni = new_vni(session, network.zone_id)
+            network.spread += 1  # hosts may know it by another id, from an attempt that failed
         if network.state != NetworkState.implemented:
             network.state = NetworkState.implementing
 

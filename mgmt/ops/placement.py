@@ -14,7 +14,7 @@ from mgmt.alloc.room import Demand
 from mgmt.alloc.sizes import size_of
 from mgmt.model.errors import Unavailable
 from mgmt.model.states import VmKind, VmState, VolumeState
-from mgmt.ops.host_networks import tidy_host
+from mgmt.ops.host_networks import spread_networks, tidy_host
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Nic, ServiceOffering, StoragePool, Vm, Volume
 from systemvm.spec.types import Purpose
@@ -41,6 +41,7 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[s
             _give_linklocal(session, vm, host.id)
         vm.host_id = host.id
         _give_pools(session, vm, host.id)
+        spread_networks(session, vm)
         return {"host_id": host.id, "host": host.name}
 
 
@@ -61,11 +62,10 @@ def unplace_vm(runtime: Runtime, vm_id: str, state: VmState, reason: str = "") -
     tidy_host(runtime, left)
 
 
-def mark_volumes_ready(runtime: Runtime, vm_id: str) -> None:
+def mark_volumes_ready(session: Session, vm_id: str) -> None:
     """Once a VM's host has them, all its volumes are files."""
-    with runtime.database.writing() as session:
-        for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
-            volume.state = VolumeState.ready
+    for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
+        volume.state = VolumeState.ready
 
 
 def demand_of(session: Session, vm: Vm, host_id: str | None = None) -> Demand:

@@ -14,7 +14,7 @@ from mgmt.ops.endpoints import driver_of, host_endpoint, patiently
 from mgmt.ops.placement import mark_volumes_ready, unplace_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.ops.states import set_vm
+from mgmt.ops.states import change_vm
 from mgmt.ops.vm_workflows import bring_up, fail_start, power_off, push_networks, run_again
 from mgmt.store.tables import Account, Host, StoragePool, Template, Vm, Volume
 from mgmt.store.tables.base import now
@@ -127,8 +127,9 @@ def _swap_back(runtime: Runtime, vm_id: str, template_id: str | None, volume_id:
 
 def _make(runtime: Runtime, vm_id: str, host_id: str) -> None:
     put_vm(runtime, vm_id, "stopped", host_id=host_id)
-    mark_volumes_ready(runtime, vm_id)
-    set_vm(runtime, vm_id, last_host_id=host_id)
+    with runtime.database.writing() as session:
+        mark_volumes_ready(session, vm_id)
+        change_vm(session, vm_id, last_host_id=host_id)
 
 
 def _remove(runtime: Runtime, volume_id: str) -> None:

@@ -58,6 +58,24 @@ class Saga:
             self._undo.append((name, lambda: take_back(result)))
         return result
 
+    def together(self, *parts: tuple[str, Callable[[], object]]) -> None:
+        """Do several things as one step, which costs one record: each must bear being done again.
+
+        A part that fails names the step that failed.
+        """
+
+        def do() -> dict[str, Any]:
+            for name, function in parts:
+                self._say(name)
+                outcome = outcome_of(name, lambda function=function: _discard(function()))  # type: ignore[misc]
+                if "error" in outcome:
+                    return {"failed": name, **outcome}
+            return {}
+
+        outcome: dict[str, Any] = self._record(parts[-1][0], do)
+        if outcome:
+            raise StepFailed(outcome["failed"], *outcome["error"])
+
     def on_failure(self, name: str, function: Callable[[], object]) -> None:
         """Something to do if a later step fails; for steps that leave traces even when they fail."""
         self._undo.append((name, function))

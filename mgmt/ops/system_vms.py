@@ -60,7 +60,8 @@ def boot(runtime: Runtime, saga: Saga, vm_id: str, name: str, host_id: str | Non
 def power_on(runtime: Runtime, vm_id: str) -> None:
     """Start the VM on the host it is placed on."""
     put_vm(runtime, vm_id, "running")
-    mark_volumes_ready(runtime, vm_id)
+    with runtime.database.writing() as session:
+        mark_volumes_ready(session, vm_id)
 
 
 def configure(runtime: Runtime, vm_id: str) -> None:

@@ -7,14 +7,14 @@ from sqlalchemy import delete, select
 from mgmt.alloc.counted import release_volumes
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import RuleState, VmState, VolumeKind, VolumeState
-from mgmt.ops.documents import push_router, touch_router
+from mgmt.ops.documents import push_noted, push_router, touch_router
 from mgmt.ops.domains import put_vm, remove_vm
-from mgmt.ops.host_networks import push_host, push_hosts_of
-from mgmt.ops.networks import ensure_network
+from mgmt.ops.host_networks import prepare_networks
+from mgmt.ops.networks import ensure_network, not_working
 from mgmt.ops.placement import mark_volumes_ready, place_vm, unplace_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.ops.states import read_vm, set_vm
+from mgmt.ops.states import change_vm, read_vm, set_vm
 from mgmt.ops.system_vms import put_down
 from mgmt.ops.vm_snapshots import drop_all
 from mgmt.ops.vms import network_ids
@@ -40,7 +40,7 @@ def deploy_vm(
     if not start:
         return
     saga.on_failure("deploy the VM", lambda: _fail_deploy(runtime, vm_id))
-    bring_up(runtime, saga, vm_id, host_id)
+    bring_up(runtime, saga, vm_id, host_id, is_new=True)
 
 
 def start_vm(runtime: Runtime, saga: Saga, *, vm_id: str, host_id: str | None = None) -> None:
@@ -123,40 +123,59 @@ def push_change(runtime: Runtime, network_id: str) -> None:
     push_router(runtime, network_id, generation)
 
 
-def bring_up(runtime: Runtime, saga: Saga, vm_id: str, host_id: str | None) -> None:
-    """Steps that start a VM, on `host_id` if that is given."""
-    placed: dict[str, Any] = saga.step("choose a host", lambda: place_vm(runtime, vm_id, host_id))
-    networks: list[str] = saga.step("look at the VM's networks", lambda: networks_of(runtime, vm_id))
-    for network_id in networks:
+def bring_up(runtime: Runtime, saga: Saga, vm_id: str, host_id: str | None, *, is_new: bool = False) -> None:
+    """Steps that start a VM, on `host_id` if that is given. Of one that is new its routers know already."""
+    placed: dict[str, Any] = saga.step("choose a host", lambda: _place(runtime, vm_id, host_id, is_new))
+    host, networks = placed["host"], placed["networks"]
+    for network_id in placed["not_working"]:
         ensure_network(runtime, saga, network_id)
-    saga.step(f"prepare the networks of host {placed['host']}", lambda: push_host(runtime, placed["host_id"]))
+    saga.together(
+        (
+            f"prepare the networks of host {host}",
+            lambda: prepare_networks(runtime, placed["host_id"], networks),
+        ),
+        ("tell the router about the VM", lambda: _introduce(runtime, networks)),
+        (f"start the VM on host {host}", lambda: _power_on(runtime, vm_id)),
+    )
+
+
+def _place(runtime: Runtime, vm_id: str, host_id: str | None, is_new: bool) -> dict[str, Any]:
+    """The host, the VM's networks, and those of them that have no working router yet."""
+    placed = place_vm(runtime, vm_id, host_id)
+    networks = networks_of(runtime, vm_id)
+    if not is_new:  # its password, keys or user data may have changed while it was stopped
+        _touch(runtime, networks)
+    return {**placed, "networks": networks, "not_working": not_working(runtime, networks)}
+
+
+def _touch(runtime: Runtime, networks: list[str]) -> None:
+    with runtime.database.writing() as session:
+        for network_id in networks:
+            touch_router(session, network_id)
+
+
+def _introduce(runtime: Runtime, networks: list[str]) -> None:
+    """See that the routers have what was noted for them up to now, the VM's rows among it."""
     for network_id in networks:
-        saga.step(
-            "tell the router about the VM",
-            lambda network_id=network_id: _introduce(runtime, network_id),  # type: ignore[misc]
-        )
-    saga.step(f"start the VM on host {placed['host']}", lambda: _power_on(runtime, vm_id))
-
-
-def _introduce(runtime: Runtime, network_id: str) -> None:
-    push_hosts_of(runtime, network_id)
-    push_change(runtime, network_id)
+        push_noted(runtime, network_id)
 
 
 def _power_on(runtime: Runtime, vm_id: str) -> None:
     make_data_files(runtime, vm_id)
     put_vm(runtime, vm_id, "running")
-    mark_volumes_ready(runtime, vm_id)
-    set_vm(runtime, vm_id, state=VmState.running, reason="", last_start=runtime.now())
+    with runtime.database.writing() as session:
+        mark_volumes_ready(session, vm_id)
+        change_vm(session, vm_id, state=VmState.running, reason="", last_start=runtime.now())
 
 
 def run_again(runtime: Runtime, vm_id: str, host_id: str | None) -> None:
     """Undo of a stop, also of one that failed: the VM runs, where it ran."""
     if read_vm(runtime, vm_id).host_id is None:
         placed = place_vm(runtime, vm_id, host_id)
-        push_host(runtime, placed["host_id"])
-        for network_id in networks_of(runtime, vm_id):
-            _introduce(runtime, network_id)
+        networks = networks_of(runtime, vm_id)
+        _touch(runtime, networks)
+        prepare_networks(runtime, placed["host_id"], networks)
+        _introduce(runtime, networks)
     _power_on(runtime, vm_id)
     set_vm(runtime, vm_id, desired_power="running")
 

@@ -14,6 +14,7 @@ from mgmt.alloc.macs import new_mac
 from mgmt.alloc.sizes import Size, set_size
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import ImageKind, TemplateState, VmKind, VmState, VolumeKind
+from mgmt.ops.documents import touch_router
 from mgmt.ops.instance_groups import group_named
 from mgmt.ops.instance_names import next_instance_name
 from mgmt.ops.passwords import set_new_password
@@ -87,6 +88,8 @@ def create_vm(session: Session, seal: Seal, request: VmRequest) -> Vm:
     _add_volumes(session, vm, request)
     session.flush()
     _reserve(session, vm)
+    for network, _address in request.networks:
+        touch_router(session, network.id)
     return vm
 
 

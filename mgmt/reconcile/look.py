@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from mgmt.agents.errors import AgentError
 from mgmt.model.errors import CloudError
 from mgmt.model.states import Allocation, JobStatus, VmKind, VmState
 from mgmt.ops.endpoints import driver_of, host_endpoint
-from mgmt.ops.hosts import store_info
+from mgmt.ops.hosts import store_info, store_infos
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.system_vm_workflows import ZONE_KINDS
 from mgmt.reconcile.certificates import Unrenewed
@@ -28,28 +30,67 @@ from mgmt.store.tables import (
     Vm,
     Zone,
 )
-from systemvm.spec.host import DomainStatus
+from systemvm.spec.host import DomainStatus, HostInfo
 
 log = logging.getLogger(__name__)
 _SETTLED = (VmState.destroyed, VmState.expunging, VmState.error)
+
+#: How many hosts are asked at once.
+_ASKERS = 8
+#: What the loop reads of thousands of rows every few seconds.
+_HOST_COLUMNS = (Host.name, Host.address, Host.port, Host.tunnel_port, Host.driver, Host.state)
+_VM_COLUMNS = (
+    Vm.id,
+    Vm.name,
+    Vm.kind,
+    Vm.state,
+    Vm.desired_power,
+    Vm.host_id,
+    Vm.generation,
+    Vm.applied,
+    Vm.last_start,
+)
 
 Reports = dict[str, dict[str, DomainStatus]]
 
 
 def take_snapshot(
-    runtime: Runtime, silent: Mapping[str, int], unrenewed: Mapping[str, Unrenewed], *, with_info: bool
+    runtime: Runtime,
+    silent: Mapping[str, int],
+    unrenewed: Mapping[str, Unrenewed],
+    infos: dict[str, HostInfo],
+    *,
+    with_info: bool,
 ) -> Snapshot:
     """Look at everything once; `with_info` asks sizes.
 
-    `silent` counts how long agents have not answered; `unrenewed` are those whose certificates could not be.
+    `silent` counts how long agents have not answered; `unrenewed` are those whose certificates could not be;
+    `infos` is what hosts said of themselves the last time, by id, and is kept up to date.
     """
     with runtime.database.reading() as session:
         vms = _vm_views(session, silent, unrenewed)
         zones = _zone_views(session)
-        hosts = session.scalars(select(Host).where(Host.removed.is_(None))).all()
-    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="look") as pool:
-        answers = pool.map(lambda host: _ask(runtime, host, with_info), hosts)
-        reports = {host.id: answer for host, answer in zip(hosts, answers, strict=True) if answer is not None}
+        query = select(Host).where(Host.removed.is_(None)).options(load_only(*_HOST_COLUMNS))
+        hosts = session.scalars(query).all()
+    reports: Reports = {}
+    said: dict[str, HostInfo] = {}
+    turn = iter(hosts)  # a list's, which several threads may go through together
+
+    def ask() -> None:
+        for host in turn:
+            answer = _ask(runtime, host, with_info)
+            if answer is not None:
+                reports[host.id] = answer.statuses
+                if answer.info is not None:
+                    said[host.id] = answer.info
+
+    with ThreadPoolExecutor(max_workers=_ASKERS, thread_name_prefix="look") as pool:
+        for asker in [pool.submit(ask) for _ in range(_ASKERS)]:
+            asker.result()
+    if said:
+        store_infos(runtime, {key: info for key, info in said.items() if infos.get(key) != info}, list(said))
+        infos.clear()
+        infos.update(said)
     return Snapshot(vms=vms, zones=zones, reports=reports)
 
 
@@ -59,7 +100,13 @@ def busy_subjects(session: Session) -> set[str]:
     return {subject for subject in session.scalars(query) if subject}
 
 
-def _ask(runtime: Runtime, host: Host, with_info: bool) -> dict[str, DomainStatus] | None:
+@dataclass(frozen=True)
+class _Answer:
+    statuses: dict[str, DomainStatus]
+    info: HostInfo | None
+
+
+def _ask(runtime: Runtime, host: Host, with_info: bool) -> _Answer | None:
     """What a host says of its VMs; None if it does not answer, which its row then says."""
     try:
         driver, endpoint = driver_of(runtime, host), host_endpoint(host)
@@ -71,22 +118,22 @@ def _ask(runtime: Runtime, host: Host, with_info: bool) -> dict[str, DomainStatu
             with runtime.database.writing() as session:
                 session.get_one(Host, host.id).state = "Alert"
         return None
-    if info is not None or host.state != "Up":
-        if host.state != "Up":
-            log.info("host %s is Up, because its agent answers", host.name)
+    if host.state != "Up":
+        log.info("host %s is Up, because its agent answers", host.name)
         with runtime.database.writing() as session:
             row = session.get_one(Host, host.id)
             row.state, row.last_seen = "Up", runtime.now()
+            row.networks = []  # it may have been set up anew
             if info is not None:
                 store_info(session, row, info)
-    return statuses
+    return _Answer(statuses, info)
 
 
 def _vm_views(
     session: Session, silent: Mapping[str, int], unrenewed: Mapping[str, Unrenewed]
 ) -> tuple[VmView, ...]:
     busy = busy_subjects(session)
-    rows = session.scalars(select(Vm).where(Vm.removed.is_(None), Vm.state.not_in(_SETTLED)))
+    rows = session.execute(select(*_VM_COLUMNS).where(Vm.removed.is_(None), Vm.state.not_in(_SETTLED)))
     return tuple(
         VmView(
             id=vm.id,
@@ -99,15 +146,15 @@ def _vm_views(
             applied=vm.applied,
             is_busy=vm.id in busy,
             silent=silent.get(vm.id, 0),
-            days_left=_days_left(vm, unrenewed.get(vm.id)),
+            days_left=_days_left(vm.last_start, unrenewed.get(vm.id)),
         )
         for vm in rows
     )
 
 
-def _days_left(vm: Vm, unrenewed: Unrenewed | None) -> int | None:
+def _days_left(last_start: datetime | None, unrenewed: Unrenewed | None) -> int | None:
     """Those of the agent's certificate, unless the VM got another with a later start."""
-    if unrenewed is None or (vm.last_start is not None and vm.last_start >= unrenewed.seen):
+    if unrenewed is None or (last_start is not None and last_start >= unrenewed.seen):
         return None
     return unrenewed.days_left
 

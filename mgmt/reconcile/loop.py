@@ -18,6 +18,7 @@ from mgmt.reconcile.sweep import Sweeper, record_usage
 from mgmt.reconcile.tidy import PAUSE, tidy
 from mgmt.reconcile.traffic import watch_traffic
 from mgmt.reconcile.watch import watch_health, watch_templates
+from systemvm.spec.host import HostInfo
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ PERIOD = 5.0
 HEALTH_EVERY, INFO_EVERY = 6, 6
 #: The same for the bytes that routers have counted: five minutes, as CloudStack reads them.
 TRAFFIC_EVERY = 60
+#: A look at very many hosts takes long: the loop then rests so many times as long, to leave time to others.
+REST = 3.0
 #: How many actions run beside each other.
 MOST_AT_ONCE = 8
 #: The name of the lock whose holder runs the loop.
@@ -54,6 +57,7 @@ class Reconciler:
         self._monotonic = monotonic
         self._certificates = Certificates(runtime)
         self._silent: dict[str, int] = {}
+        self._infos: dict[str, HostInfo] = {}
         self._working: dict[str, _Work] = {}
         self._pauses: dict[str, tuple[float, float]] = {}
         self._stopping = threading.Event()
@@ -93,6 +97,7 @@ class Reconciler:
             self._runtime,
             self._silent,
             self._certificates.unrenewed,
+            self._infos,
             with_info=count % INFO_EVERY == 0,
         )
         started = [action for action in decide(snapshot) if self._begin(action)]
@@ -114,6 +119,7 @@ class Reconciler:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            begun = self._monotonic()
             try:
                 if self._runtime.locks.keep(DUTY):
                     with ROUND_SECONDS.time(), FAILED_ROUNDS.count_exceptions():
@@ -121,7 +127,7 @@ class Reconciler:
                 LAST_ROUND.set_to_current_time()  # also where another server is on duty
             except Exception:
                 log.exception("a round of the reconcile loop failed; the next one tries again")
-            self._runtime.wake.wait(self._period)
+            self._runtime.wake.wait(max(self._period, (self._monotonic() - begun) * REST))
             self._runtime.wake.clear()
 
     def _begin(self, action: Action) -> bool:

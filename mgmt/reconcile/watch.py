@@ -4,8 +4,10 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session, load_only
 
 from mgmt.agents.errors import AgentError, AgentUnreachable
+from mgmt.agents.machine import MachineAgent
 from mgmt.model.errors import CloudError
 from mgmt.model.states import TemplateState, VmKind, VmState
 from mgmt.ops.endpoints import machine_agent
@@ -14,19 +16,24 @@ from mgmt.ops.runtime import Runtime
 from mgmt.ops.states import set_vm
 from mgmt.ops.templates import store_status
 from mgmt.ops.uploads import store_volume_status
-from mgmt.store.tables import Template, Vm, Volume
+from mgmt.store.tables import Host, Template, Vm, Volume
 from systemvm.spec.appliances import TemplateStatus
 
 log = logging.getLogger(__name__)
+_VM_COLUMNS = (Vm.name, Vm.host_id, Vm.linklocal_address, Vm.healthy, Vm.applied)
+_HOST_COLUMNS = (Host.name, Host.address, Host.port, Host.tunnel_port, Host.driver)
 
 
 def watch_health(runtime: Runtime, silent: dict[str, int]) -> None:
     """Ask every running system VM whether it works; counts the silent ones."""
     with runtime.database.reading() as session:
         query = select(Vm).where(Vm.kind != VmKind.user, Vm.removed.is_(None), Vm.state == VmState.running)
-        vms = session.scalars(query).all()
+        vms = session.scalars(query.options(load_only(*_VM_COLUMNS))).all()
+        hosts = session.scalars(select(Host).options(load_only(*_HOST_COLUMNS))).all()
+        agents = [_agent(runtime, session, vm) for vm in vms]
+        del hosts  # held until here, so that each is read once and not for each of its VMs
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="health") as pool:
-        answers = list(pool.map(lambda vm: _health(runtime, vm), vms))
+        answers = list(pool.map(_health, vms, agents))
     for vm, (is_healthy, reason, applied) in zip(vms, answers, strict=True):
         silent[vm.id] = 0 if applied is not None else silent.get(vm.id, 0) + 1
         if is_healthy != vm.healthy:
@@ -58,11 +65,19 @@ def watch_templates(runtime: Runtime) -> None:
         _take_over(runtime, vm)
 
 
-def _health(runtime: Runtime, vm: Vm) -> tuple[bool, str, int | None]:
-    """Healthy or not, the reason, and the generation that the machine has (None: it does not answer)."""
+def _agent(runtime: Runtime, session: Session, vm: Vm) -> MachineAgent | str:
+    """The agent of a machine, or why it has none."""
     try:
-        with runtime.database.reading() as session:
-            agent = machine_agent(runtime, session, session.get_one(Vm, vm.id))
+        return machine_agent(runtime, session, vm)
+    except CloudError as error:
+        return str(error)
+
+
+def _health(vm: Vm, agent: MachineAgent | str) -> tuple[bool, str, int | None]:
+    """Healthy or not, the reason, and the generation that the machine has (None: it does not answer)."""
+    if isinstance(agent, str):
+        return False, agent, -1
+    try:
         health = agent.health()
     except AgentUnreachable as error:
         return False, str(error), None

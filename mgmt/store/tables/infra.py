@@ -60,7 +60,11 @@ class Cluster(Identified, Base, kw_only=True):
 
 
 class Host(Identified, Base, kw_only=True):
-    """A hypervisor host. `address` is its management address; sizes in MiB; `acceleration` by trial."""
+    """A hypervisor host. `address` is its management address; sizes in MiB; `acceleration` by trial.
+
+    `generation` numbers the documents of its networks; `networks` are the ids in the one that it took last,
+    empty while it is being told another.
+    """
 
     __tablename__ = "host"
     __table_args__ = (Index("ix_host_first_fit", "zone_id", "created", "name"),)
@@ -83,6 +87,7 @@ class Host(Identified, Base, kw_only=True):
     tags: Mapped[list[str]] = mapped_column(default_factory=list)
     last_seen: Mapped[datetime | None] = mapped_column(default=None)
     generation: Mapped[int] = mapped_column(default=0)
+    networks: Mapped[list[str]] = mapped_column(default_factory=list)
 
 
 class StoragePool(Identified, Base, kw_only=True):

@@ -10,7 +10,10 @@ from mgmt.store.tables.base import Base, Identified, Owned, unique_live
 
 
 class Network(Owned, Base, kw_only=True):
-    """An isolated guest network; `vni` while implemented."""
+    """An isolated guest network; `vni` while implemented.
+
+    `spread` is raised when it comes to one more host, `told` is the `spread` that all its hosts know of.
+    """
 
     __tablename__ = "network"
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
@@ -23,6 +26,8 @@ class Network(Owned, Base, kw_only=True):
     network_domain: Mapped[str]
     vni: Mapped[int | None] = mapped_column(default=None, unique=True)
     state: Mapped[str] = mapped_column(default=NetworkState.allocated, index=True)
+    spread: Mapped[int] = mapped_column(default=0)
+    told: Mapped[int] = mapped_column(default=0)
 
 
 class PublicAddress(Identified, Base, kw_only=True):

@@ -42,8 +42,8 @@ def ready(scenario: Scenario, folder: Path) -> tuple[SmallCloud, dict[str, Any]]
     return cloud, arguments
 
 
-def steps_of(scenario: Scenario, folder: Path) -> int:
-    """How many steps the job has when nobody dies."""
+def points_of(scenario: Scenario, folder: Path) -> list[Recorded]:
+    """Where a job's server may die: each record dies at another point."""
     cloud, arguments = ready(scenario, folder)
     if scenario.starts_clean:
         assert {finding.id for finding in examine(cloud.runtime)} <= {
@@ -53,7 +53,13 @@ def steps_of(scenario: Scenario, folder: Path) -> int:
     assert work(cloud, record, scenario.workflow, arguments) == scenario.succeeds
     assert_nothing_is_left(cloud, scenario, "nobody was killed")
     cloud.runtime.database.close()
-    return len(record.kept)
+    count = len(record.kept)
+    if not LONG:
+        some = sorted({count // 2, count - 1} & set(range(count)))
+        parts = [Recorded(die_at_part=record.parts - 1)] if record.parts else []
+        return [*(Recorded(step, after=True) for step in some), *parts]
+    steps = [Recorded(step, after=after) for step in range(count) for after in (False, True)]
+    return [*steps, *(Recorded(die_at_part=part) for part in range(record.parts))]
 
 
 def assert_nothing_is_left(cloud: SmallCloud, scenario: Scenario, where: str) -> None:
@@ -67,16 +73,12 @@ def assert_nothing_is_left(cloud: SmallCloud, scenario: Scenario, where: str) ->
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda item: item.title)
 def test_a_job_survives_the_death_of_its_server_at_every_step(scenario: Scenario, tmp_path: Path) -> None:
-    count = steps_of(scenario, tmp_path / "whole")
-    for step in range(count) if LONG else sorted({count // 2, count - 1} & set(range(count))):
-        for after in (False, True) if LONG else (True,):
-            cloud, arguments = ready(scenario, tmp_path / f"{step}-{after}")
-            record = Recorded(step, after=after)
-            succeeded = survive(cloud, scenario.workflow, arguments, record)
-            where = f"killed {'after' if after else 'before'} step {step}, {record.kept[step][0]!r}"
-            assert succeeded or not scenario.succeeds, where
-            assert_nothing_is_left(cloud, scenario, where)
-            cloud.runtime.database.close()
+    for number, record in enumerate(points_of(scenario, tmp_path / "whole")):
+        cloud, arguments = ready(scenario, tmp_path / str(number))
+        where = f"killed {record.place}"
+        assert survive(cloud, scenario.workflow, arguments, record) or not scenario.succeeds, where
+        assert_nothing_is_left(cloud, scenario, where)
+        cloud.runtime.database.close()
 
 
 def test_no_workflow_is_forgotten() -> None:
