@@ -31,6 +31,19 @@ def patiently(runtime: Runtime, call: Callable[[], T]) -> T:
     return call()
 
 
+#: What is read of a host to speak to it, where thousands are.
+HOST_COLUMNS = (
+    Host.name,
+    Host.address,
+    Host.port,
+    Host.tunnel_port,
+    Host.driver,
+    Host.zone_id,
+    Host.pod_id,
+    Host.cluster_id,
+)
+
+
 def host_endpoint(host: Host) -> HostEndpoint:
     """Where a host's agent is."""
     return HostEndpoint(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, load_only
 from mgmt.agents.errors import AgentError
 from mgmt.model.errors import CloudError
 from mgmt.model.states import Allocation, JobStatus, VmKind, VmState
-from mgmt.ops.endpoints import driver_of, host_endpoint
+from mgmt.ops.endpoints import HOST_COLUMNS, driver_of, host_endpoint
 from mgmt.ops.hosts import store_info, store_infos
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.system_vm_workflows import ZONE_KINDS
@@ -38,7 +38,6 @@ _SETTLED = (VmState.destroyed, VmState.expunging, VmState.error)
 #: How many hosts are asked at once.
 _ASKERS = 8
 #: What the loop reads of thousands of rows every few seconds.
-_HOST_COLUMNS = (Host.name, Host.address, Host.port, Host.tunnel_port, Host.driver, Host.state)
 _VM_COLUMNS = (
     Vm.id,
     Vm.name,
@@ -70,7 +69,7 @@ def take_snapshot(
     with runtime.database.reading() as session:
         vms = _vm_views(session, silent, unrenewed)
         zones = _zone_views(session)
-        query = select(Host).where(Host.removed.is_(None)).options(load_only(*_HOST_COLUMNS))
+        query = select(Host).where(Host.removed.is_(None)).options(load_only(*HOST_COLUMNS, Host.state))
         hosts = session.scalars(query).all()
     reports: Reports = {}
     said: dict[str, HostInfo] = {}

@@ -10,7 +10,7 @@ from mgmt.agents.errors import AgentError, AgentUnreachable
 from mgmt.agents.machine import MachineAgent
 from mgmt.model.errors import CloudError
 from mgmt.model.states import TemplateState, VmKind, VmState
-from mgmt.ops.endpoints import machine_agent
+from mgmt.ops.endpoints import HOST_COLUMNS, machine_agent
 from mgmt.ops.kept_volumes import PENDING
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.states import set_vm
@@ -21,7 +21,6 @@ from systemvm.spec.appliances import TemplateStatus
 
 log = logging.getLogger(__name__)
 _VM_COLUMNS = (Vm.name, Vm.host_id, Vm.linklocal_address, Vm.healthy, Vm.applied)
-_HOST_COLUMNS = (Host.name, Host.address, Host.port, Host.tunnel_port, Host.driver)
 
 
 def watch_health(runtime: Runtime, silent: dict[str, int]) -> None:
@@ -29,7 +28,7 @@ def watch_health(runtime: Runtime, silent: dict[str, int]) -> None:
     with runtime.database.reading() as session:
         query = select(Vm).where(Vm.kind != VmKind.user, Vm.removed.is_(None), Vm.state == VmState.running)
         vms = session.scalars(query.options(load_only(*_VM_COLUMNS))).all()
-        hosts = session.scalars(select(Host).options(load_only(*_HOST_COLUMNS))).all()
+        hosts = session.scalars(select(Host).options(load_only(*HOST_COLUMNS))).all()
         agents = [_agent(runtime, session, vm) for vm in vms]
         del hosts  # held until here, so that each is read once and not for each of its VMs
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="health") as pool:

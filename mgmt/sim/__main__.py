@@ -64,14 +64,19 @@ def main(
     serve(home, prepare, ready)
 
 
-def prepare_home(home: Path, plan: Plan, port: int) -> Mapping[str, Keys]:
-    """A fresh store in `home` with the plan's cloud, and a file for clients. Raises FileExistsError."""
+def prepare_home(home: Path, plan: Plan, port: int, database_url: str = "") -> Mapping[str, Keys]:
+    """A fresh store in `home` with the plan's cloud, and a file for clients. Raises FileExistsError.
+
+    `database_url` is an empty database elsewhere.
+    """
     if home.exists() and any(home.iterdir()) and not (home / MARK).exists():
         raise FileExistsError(f"{home} holds something else: name an empty folder, or a new one")
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, mode=0o700)
     (home / MARK).touch()
     config = msgspec.structs.replace(default_config(home), listen_port=port, simulated_hosts=True)
+    if database_url:
+        config = msgspec.structs.replace(config, database_url=database_url)
     save_config(home, config)
     opened = open_store(home)
     runtime = Runtime(
