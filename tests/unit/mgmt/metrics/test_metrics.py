@@ -9,6 +9,7 @@ import promql_parser
 import pytest
 import yaml
 from flask.testing import FlaskClient
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
@@ -108,6 +109,15 @@ def test_it_says_how_the_cloud_is(page: Scraped) -> None:
     assert page.value("pileus_build_info", version="4.22.0.0") == 1
     assert page.value("pileus_database_connections", state="used") >= 0
     assert page.value("process_resident_memory_bytes") > 1e6
+
+
+def test_prometheus_itself_asks_for_another_format(page: Scraped) -> None:
+    """OpenMetrics, whose parser is stricter."""
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/openmetrics-text;version=1.0.0"}
+    answer = page.browser.get("/metrics", headers=headers)
+    assert answer.content_type.startswith("application/openmetrics-text")
+    found = {family.name for family in openmetrics(answer.text)}
+    assert {"pileus_hosts", "pileus_api_calls", "pileus_build", "process_cpu_seconds"} <= found
 
 
 def test_jobs_that_wait_have_an_age(page: Scraped) -> None:
