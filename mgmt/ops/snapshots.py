@@ -62,7 +62,14 @@ def kept_only_by(session: Session, zone_id: str) -> str:
         Template.url == "",
         Template.state == TemplateState.ready,
     )
-    counts = (("snapshots", session.scalar(snapshots)), ("made templates", session.scalar(templates)))
+    brought = select(func.count(Volume.id)).where(
+        Volume.zone_id == zone_id, Volume.removed.is_(None), Volume.state == VolumeState.uploaded
+    )
+    counts = (
+        ("snapshots", session.scalar(snapshots)),
+        ("made or uploaded templates", session.scalar(templates)),
+        ("uploaded volumes", session.scalar(brought)),
+    )
     return " and ".join(f"{count} {word}" for word, count in counts if count)
 
 

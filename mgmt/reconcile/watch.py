@@ -100,14 +100,19 @@ def _take_over(runtime: Runtime, vm: Vm) -> None:
             Volume.zone_id == vm.zone_id, Volume.removed.is_(None), Volume.state.in_(PENDING)
         )
         volumes = {volume.id: volume for volume in session.scalars(pending)}
+        # A storage VM may keep thousands of snapshots; only what is on its way is looked at.
+        fetching = select(Template).where(
+            Template.zone_id == vm.zone_id,
+            Template.removed.is_(None),
+            Template.state == TemplateState.downloading,
+        )
+        templates = {template.id: template for template in session.scalars(fetching)}
         for status in statuses:
             if status.id in volumes:
                 store_volume_status(session, volumes[status.id], status)
                 continue
-            template = session.get(Template, status.id)
-            if template is None or template.removed is not None:
-                continue
-            if template.state != TemplateState.downloading:
+            template = templates.get(status.id)
+            if template is None:
                 continue
             if store_status(session, template, status) and template.state != TemplateState.downloading:
                 log.info("template %s is %s: %s", template.name, template.state, template.reason or "ready")

@@ -12,7 +12,7 @@ class CapabilityResponse(Response):
     securitygroupsenabled: bool = False
     dynamicrolesenabled: bool = False
     userpublictemplateenabled: bool = True
-    kvmsnapshotenabled: bool = False
+    kvmsnapshotenabled: bool = True
     allowusercreateprojects: bool = False
     projectinviterequired: bool = False
     regionsecondaryenabled: bool = False
