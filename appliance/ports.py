@@ -7,7 +7,7 @@ from msgspec.structs import fields
 from appliance.hostagent.topology import VXLAN_PORT
 from systemvm.spec.appliances import Console, Storage
 from systemvm.spec.bootstrap import AGENT_PORT
-from systemvm.spec.host import CONSOLE_RELAY_PORT, HOST_AGENT_PORT, SEED_PORT, TUNNEL_PORT
+from systemvm.spec.host import CONSOLE_RELAY_PORT, HOST_AGENT_PORT, MIGRATION_PORT, SEED_PORT, TUNNEL_PORT
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,13 @@ LISTENERS = (
         f"{CONSOLE_RELAY_PORT}/tcp",
         "consoles",
         "console proxy: client certificate and one-use ticket",
+    ),
+    Listener(
+        "host relay",
+        "management bridge",
+        f"{MIGRATION_PORT}/tcp",
+        "VMs and volumes that move",
+        "other hosts: client certificate for that one VM or volume, valid for an hour",
     ),
     Listener(
         "pileus up",

@@ -20,12 +20,14 @@ from systemvm.spec.bootstrap import MGMT_NAME
 from systemvm.spec.certificate import SignedCertificate
 from systemvm.spec.host import (
     CopyState,
+    Departure,
     Domain,
     DomainSnapshot,
     DomainStatus,
     HostState,
     Volume,
     VolumeCopy,
+    VolumeFetch,
 )
 from systemvm.spec.types import Problem, Uuid
 
@@ -54,6 +56,7 @@ def create_app(host: Host, names_of: Callable[[Mapping[str, Any]], set[str]] = r
     _add_certificate_routes(app, own_certificate(host.config))
     _add_domain_routes(app, host)
     _add_snapshot_routes(app, host)
+    _add_migration_routes(app, host)
     _add_volume_routes(app, host)
     _add_copy_routes(app, host)
     _answer_errors(app)
@@ -120,7 +123,7 @@ def _add_domain_routes(app: Flask, host: Host) -> None:
 
     @app.delete("/v1/domains/<uuid>")
     def delete_domain(uuid: str) -> Response:
-        host.domains.delete(_uuid(uuid), wait=_wait())
+        host.domains.delete(_uuid(uuid), keep_volumes=_flag("keep_volumes"), wait=_wait())
         return Response(status=204)
 
 
@@ -140,6 +143,31 @@ def _add_snapshot_routes(app: Flask, host: Host) -> None:
         document = _document(DomainSnapshot)
         _require_same(_uuid(snapshot), document.id)
         return _status(host.snapshots.revert(_uuid(uuid), document, wait=_wait()))
+
+
+def _add_migration_routes(app: Flask, host: Host) -> None:
+    @app.put("/v1/landings/<uuid>")
+    def put_landing(uuid: str) -> Response:
+        document = _document(Domain)
+        _require_same(_uuid(uuid), document.id)
+        landing = host.migrations.land(document, wait=_wait())
+        return _answer(landing, 202 if landing is None else 200)
+
+    @app.delete("/v1/landings/<uuid>")
+    def close_landing(uuid: str) -> Response:
+        host.migrations.close(_uuid(uuid))
+        return Response(status=204)
+
+    @app.put("/v1/departures/<uuid>")
+    def put_departure(uuid: str) -> Response:
+        return _status(host.migrations.depart(_uuid(uuid), _document(Departure), wait=_wait()))
+
+    @app.put("/v1/volumes/<uuid>/fetch")
+    def fetch_volume(uuid: str) -> Response:
+        copy = _document(VolumeFetch)
+        _require_same(_uuid(uuid), copy.volume.id)
+        done = host.fetches.put(copy, wait=_wait())
+        return _answer({"done": done}, 200 if done else 202)
 
 
 def _add_volume_routes(app: Flask, host: Host) -> None:

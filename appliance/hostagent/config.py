@@ -6,7 +6,7 @@ import msgspec
 
 from appliance.paths import Paths
 from systemvm.engine.files import write_atomic
-from systemvm.spec.host import CONSOLE_RELAY_PORT, HOST_AGENT_PORT, TUNNEL_PORT, Bridge
+from systemvm.spec.host import CONSOLE_RELAY_PORT, HOST_AGENT_PORT, MIGRATION_PORT, TUNNEL_PORT, Bridge
 from systemvm.spec.types import Ipv4, LinkName, Port, Uuid
 
 
@@ -27,6 +27,7 @@ class HostAgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     agent_port: Port = HOST_AGENT_PORT
     tunnel_port: Port = TUNNEL_PORT
     console_relay_port: Port = CONSOLE_RELAY_PORT
+    migration_port: Port = MIGRATION_PORT
     certificate: str
     key: str
     client_ca: str

@@ -19,6 +19,7 @@ from appliance.hostagent.config import HostAgentConfig
 from appliance.hostagent.domain_xml import NAME_PREFIX, Placement, Record, digest, domain_xml, read_record
 from appliance.hostagent.errors import Conflict, NotFound, Refused, StepFailed
 from appliance.hostagent.hypervisor import Hypervisor, power_off
+from appliance.hostagent.migration_door import sockets_of
 from appliance.hostagent.networks import HostNetworks
 from appliance.hostagent.operations import Operation, Operations
 from appliance.hostagent.templates import TemplateCache
@@ -77,7 +78,7 @@ class Domains:
         `force` pulls the plug where the power button would be pressed. Raises Refused, Conflict at once;
         what fails within `wait` is raised too, later it is the status `failed`.
         """
-        self._check(document)
+        self.check(document)
         self.read_back()
         operation = self._operations.start(
             document.id,
@@ -121,12 +122,35 @@ class Domains:
         # Whatever libvirt makes of it: nobody powered it off.
         return msgspec.structs.replace(status, state="stopped", reason=end, host_rebooted=True)
 
-    def delete(self, uuid: str, *, wait: float) -> None:
-        """Stop the VM and remove all that is its own; gone already is fine. Raises Conflict, StepFailed."""
+    def prepare(self, document: Domain, ready: Callable[[Placement], None], *, wait: float) -> bool:
+        """Make ready what a VM needs that comes from another host, without defining it, then call `ready`.
+
+        Twice is fine. Whether that is done within `wait` seconds. `delete` takes it back. Raises as `put`.
+        """
+        self.check(document)
+
+        def work(operation: Operation) -> None:
+            with contextlib.ExitStack() as undo:
+                _named(document.name, operation, lambda step: self._prepare_volumes(document, step, undo))
+                undo.pop_all()
+            self._boots.note(document.id)
+            ready(self._place(document, operation))
+
+        name = f"VM {document.name}"
+        operation = self._operations.start(document.id, name, f"prepare {digest(document)}", work)
+        if operation.wait(wait) and operation.error:
+            raise operation.error
+        return operation.is_done()
+
+    def delete(self, uuid: str, *, keep_volumes: bool = False, wait: float) -> None:
+        """Stop the VM and remove all that is its own; gone already is fine. Raises Conflict, StepFailed.
+
+        With `keep_volumes` its volumes stay: they are on their way to another host, or shared with it.
+        """
         if not self._operations.cancel(uuid, wait):
             raise Conflict(f"VM {uuid} is busy: ask again")
         operation = self._operations.start(
-            uuid, f"VM {uuid}", "delete", lambda step: self._remove(uuid, step)
+            uuid, f"VM {uuid}", f"delete {keep_volumes}", lambda step: self._remove(uuid, step, keep_volumes)
         )
         if not operation.wait(wait):
             raise Conflict(f"VM {uuid} is still being removed ({operation.step}): ask again")
@@ -185,7 +209,8 @@ class Domains:
         domain.blockResize(str(path), size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
         return True
 
-    def _check(self, document: Domain) -> None:
+    def check(self, document: Domain) -> None:
+        """Raise Refused for what this host cannot do."""
         if not _NAME.fullmatch(document.name):
             raise Refused(f"VM name {document.name!r}: only letters, digits and ._-, at most 80")
         for nic in document.nics:
@@ -310,7 +335,7 @@ class Domains:
         domain.create()
         self._vnc_socket(uuid).chmod(0o600)
 
-    def _remove(self, uuid: str, operation: Operation) -> None:
+    def _remove(self, uuid: str, operation: Operation, keep_volumes: bool) -> None:
         domain = self._hypervisor.find(uuid)
         if domain is not None:
             power_off(domain, 0.0, operation.say)
@@ -319,9 +344,10 @@ class Domains:
             _undefine(domain)
             for path in disks:
                 volume = self._volumes.volume_of(path)
-                if volume and not self._volumes.is_kept(volume):
+                if volume and not keep_volumes and not self._volumes.is_kept(volume):
                     self._volumes.delete(volume, {})
         operation.say("removing its files")
+        shutil.rmtree(sockets_of(uuid), ignore_errors=True)
         shutil.rmtree(self._folder(uuid), ignore_errors=True)
         for path in (
             self._serial_log(uuid),

@@ -17,10 +17,12 @@ from appliance.hostagent.domains import Domains
 from appliance.hostagent.errors import Conflict
 from appliance.hostagent.eviction import Evictor
 from appliance.hostagent.hypervisor import Hypervisor
+from appliance.hostagent.migrations import Migrations
 from appliance.hostagent.networks import HostNetworks
 from appliance.hostagent.operations import Operation, Operations
 from appliance.hostagent.snapshots import Snapshots
 from appliance.hostagent.templates import TemplateCache
+from appliance.hostagent.volume_fetches import VolumeFetches
 from appliance.hostagent.volumes import VolumeStore
 from appliance.paths import Paths
 from systemvm.engine.errors import EngineError
@@ -51,6 +53,8 @@ class Host:
         self._making = Operations()
         # What is done is done once, also when nobody waited for its end: the next request gets the answer.
         self._unanswered: dict[str, Operation] = {}
+        self.migrations = Migrations(self.hypervisor, self.domains, self.volumes)
+        self.fetches = VolumeFetches(self.volumes, self.templates)
 
     def _files_in_use(self) -> set[Path] | None:
         try:

@@ -1,5 +1,5 @@
-"""`python -m appliance.hostagent.relay --home HOME`: CONNECT tunnel and console relay, in one process that
-is not the agent's, so that restarting the agent cuts nothing.
+"""`python -m appliance.hostagent.relay --home HOME`: CONNECT tunnel, consoles, migrations, in one process
+that is not the agent's, so that restarting the agent cuts nothing.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from appliance.hostagent.config import HostAgentConfig, read_config
 from appliance.hostagent.console_relay import ConsoleRelay
+from appliance.hostagent.migration_door import MigrationDoor
 from appliance.hostagent.streams import close
 from appliance.hostagent.tls import ServerTls
 from appliance.hostagent.tunnel import Tunnel
@@ -34,6 +35,7 @@ async def run_relay(config: HostAgentConfig, paths: Paths, *, agent_port: int = 
     slots = asyncio.Semaphore(LIMIT)
     tunnel = Tunnel(config.linklocal_bridge, agent_port)
     console = ConsoleRelay(config.host, paths)
+    migration = MigrationDoor(paths, config.pools)
     servers = [
         await asyncio.start_server(
             _guarded(serve, slots),
@@ -46,9 +48,11 @@ async def run_relay(config: HostAgentConfig, paths: Paths, *, agent_port: int = 
         for serve, port in (
             (tunnel.serve, config.tunnel_port),
             (console.serve, config.console_relay_port),
+            (migration.serve, config.migration_port),
         )
     ]
-    _log.info("tunnel on port %d, consoles on port %d", config.tunnel_port, config.console_relay_port)
+    ports = (config.tunnel_port, config.console_relay_port, config.migration_port)
+    _log.info("tunnel on port %d, consoles on port %d, migrations on port %d", *ports)
     try:
         await asyncio.Event().wait()
     finally:

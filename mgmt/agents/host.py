@@ -13,14 +13,17 @@ from systemvm.spec.host import (
     HOST_AGENT_PORT,
     TUNNEL_PORT,
     CopyStatus,
+    Departure,
     Domain,
     DomainSnapshot,
     DomainStatus,
     HostInfo,
     HostState,
     HostVolume,
+    Landing,
     Volume,
     VolumeCopy,
+    VolumeFetch,
 )
 
 T = TypeVar("T")
@@ -42,6 +45,12 @@ class HostEndpoint(Struct, frozen=True, kw_only=True):
     tunnel_port: int = TUNNEL_PORT
     server_name: str = ""
     places: tuple[str, ...] = ()
+
+
+class _Fetched(Struct, frozen=True, kw_only=True):
+    """What a host says of a volume that it fetches."""
+
+    done: bool
 
 
 class HostCertificates(Certified, Protocol):
@@ -98,14 +107,34 @@ class HostAgent(CertifiedCalls):
         """What the host says of all its VMs, by one call."""
         return self._ask("GET", "/v1/domains", list[DomainStatus])
 
-    def delete_domain(self, domain_id: str) -> None:
+    def put_landing(self, domain: Domain) -> Landing | None:
+        """Make ready what a VM needs that comes from another host; None while that takes long."""
+        return self._long("PUT", f"/v1/landings/{domain.id}", Landing | None, domain)  # type: ignore[arg-type]
+
+    def close_landing(self, domain_id: str) -> None:
+        """Let nothing of a VM come from another host any more."""
+        with self._client() as client:
+            self._wire(client).request("DELETE", f"/v1/landings/{domain_id}")
+
+    def depart(self, domain_id: str, departure: Departure) -> DomainStatus:
+        """Move a running VM to another host."""
+        return self._work("PUT", f"/v1/departures/{domain_id}", departure)
+
+    def fetch_volume(self, copy: VolumeFetch) -> bool:
+        """Fetch a volume from another host; whether it is here now."""
+        return self._long("PUT", f"/v1/volumes/{copy.volume.id}/fetch", _Fetched, copy).done
+
+    def delete_domain(self, domain_id: str, *, keep_volumes: bool = False) -> None:
         """Stop a VM and remove all that is its own; gone already is fine."""
         with self._client() as client:
             self._wire(client).request(
                 "DELETE",
                 f"/v1/domains/{domain_id}",
                 seconds=WAIT_SECONDS + 60.0,
-                query={"wait": str(WAIT_SECONDS)},
+                query={
+                    "wait": str(WAIT_SECONDS),
+                    "keep_volumes": "true" if keep_volumes else "false",
+                },
             )
 
     def put_snapshot(self, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
@@ -173,11 +202,15 @@ class HostAgent(CertifiedCalls):
 
     def _work(self, method: str, path: str, body: Struct | None = None) -> DomainStatus:
         """Long work on a VM: it answers `preparing` and goes on."""
+        return self._long(method, path, DomainStatus, body)
+
+    def _long(self, method: str, path: str, kind: type[T], body: Struct | None) -> T:
+        """Work that the agent waits for, for a while."""
         with self._client() as client:
             return self._wire(client).ask(
                 method,
                 path,
-                DomainStatus,
+                kind,
                 body=body,
                 seconds=WAIT_SECONDS + 60.0,
                 query={"wait": str(WAIT_SECONDS)},

@@ -36,25 +36,27 @@ def affinity_of(session: Session, vm_id: str) -> Affinity:
     own = aliased(AffinityMember)
     host_id = func.coalesce(Vm.host_id, Vm.last_host_id)
     query = (
-        select(AffinityGroup.id, AffinityGroup.type, host_id, func.count(Vm.host_id))
+        select(AffinityGroup.id, AffinityGroup.type, host_id, func.count(Vm.host_id), Vm.target_host_id)
         .join(own, own.group_id == AffinityGroup.id)
         .join(AffinityMember, AffinityMember.group_id == AffinityGroup.id)
         .join(Vm, Vm.id == AffinityMember.vm_id)
         .where(own.vm_id == vm_id, AffinityMember.vm_id != vm_id, host_id.is_not(None))
         .where(AffinityGroup.removed.is_(None), Vm.removed.is_(None), Vm.state.not_in(_GONE))
-        .group_by(AffinityGroup.id, AffinityGroup.type, host_id)
+        .group_by(AffinityGroup.id, AffinityGroup.type, host_id, Vm.target_host_id)
     )
     among: defaultdict[str, set[str]] = defaultdict(set)
     hosts: defaultdict[str, set[str]] = defaultdict(set)
-    for group_id, kind, host, placed in session.execute(query):
+    for group_id, kind, host, placed, target in session.execute(query):
+        # One that moves may end up at either.
+        both = {host, target or host}
         if kind == TOGETHER and placed:
-            among[group_id].add(host)
+            among[group_id] |= both
         elif kind in (TOGETHER, SOFT_TOGETHER):
-            hosts["prefer"].add(host)
+            hosts["prefer"] |= both
         elif kind == APART and placed:
-            hosts["never"].add(host)
+            hosts["never"] |= both
         else:
-            hosts["avoid"].add(host)
+            hosts["avoid"] |= both
     return Affinity(
         tuple(frozenset(group) for group in among.values()),
         frozenset(hosts["never"]),

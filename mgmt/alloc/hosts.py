@@ -57,11 +57,11 @@ def place(session: Session, demand: Demand) -> Host:
     raise NoCapacity(why_none(views, demand.cpus, demand.memory, zone.name, is_tied=is_tied))
 
 
-def candidates(session: Session, demand: Demand, *, beside: str) -> list[tuple[Host, bool]]:
-    """All hosts of the zone but one, and whether each would take the VM."""
+def candidates(session: Session, demand: Demand) -> list[tuple[Host, bool]]:
+    """All hosts of the zone but the demand's `beside`, and whether each would take the VM."""
     room = Room(Settings(session, demand.zone_id), demand, goes_by_all=True)
     fits = and_(*_conditions(room, demand))
-    query = room.hosts(select(Host, fits)).where(Host.id != beside).order_by(Host.created, Host.name)
+    query = room.hosts(select(Host, fits)).where(Host.id != demand.beside).order_by(Host.created, Host.name)
     return [(host, bool(is_fit)) for host, is_fit in session.execute(query)]
 
 
@@ -77,6 +77,8 @@ def _conditions(room: Room, demand: Demand) -> list[ColumnElement[bool]]:
         _may_use(demand),
         *([_has_pool()] if demand.needs_pool else []),
         *(_has_tag(tag) for tag in demand.tags),
+        *([Host.id != demand.beside] if demand.beside else []),
+        *([Host.acceleration == demand.acceleration] if demand.acceleration else []),
         *_must(demand.affinity),
     ]
 
@@ -157,6 +159,7 @@ def _views(session: Session, demand: Demand, room: Room) -> list[HostView]:
             Host.id,
             Host.name,
             Host.state,
+            Host.acceleration,
             Host.resource_state,
             Host.tags,
             Cluster.name.label("cluster"),
@@ -188,6 +191,11 @@ def _obstacle(demand: Demand, host: Row[Any]) -> str:
     """Why the host is out of the question, whatever is free there; empty if it is not."""
     missing = sorted(set(demand.tags) - set(host.tags))
     obstacles = (
+        (demand.beside == host.id, "is where it runs"),
+        (
+            demand.acceleration not in (None, host.acceleration),
+            f"runs VMs by {host.acceleration}, not by {demand.acceleration}",
+        ),
         (host.state != "Up", f"is {host.state}"),
         (host.resource_state != "Enabled", f"is {host.resource_state}"),
         (not host.is_cluster_open, f"is in cluster {host.cluster}, which is disabled"),

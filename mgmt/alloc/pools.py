@@ -1,6 +1,6 @@
 """Which pool of a host takes a volume."""
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from mgmt.model.configuration import (
@@ -54,5 +54,6 @@ def _why_not(session: Session, pool: StoragePool, size: int, values: Values) -> 
 
 
 def _promised(session: Session, pool_id: str) -> int:
-    query = select(func.sum(Volume.size)).where(Volume.pool_id == pool_id, Volume.removed.is_(None))
+    here = or_(Volume.pool_id == pool_id, Volume.target_pool_id == pool_id)
+    query = select(func.sum(Volume.size)).where(here, Volume.removed.is_(None))
     return int(session.scalar(query) or 0)

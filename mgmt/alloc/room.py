@@ -10,7 +10,9 @@ from sqlalchemy import (
     case,
     func,
     literal,
+    or_,
     select,
+    union_all,
 )
 from sqlalchemy.orm import Session
 
@@ -37,7 +39,7 @@ from mgmt.store.tables import (
     Vm,
 )
 
-_TAKING = (VmState.starting, VmState.running, VmState.stopping)
+_TAKING = (VmState.starting, VmState.running, VmState.stopping, VmState.migrating)
 _SETTINGS = (
     ALLOCATION_ALGORITHM,
     CPU_OVERPROVISIONING,
@@ -51,7 +53,8 @@ _SETTINGS = (
 @dataclass(frozen=True)
 class Demand:
     """What a VM needs; memory in MiB. `host_id` where its disks or its owner tie it to one host; a pool on it
-    (`needs_pool`) where disks of the VM have none yet.
+    (`needs_pool`) where disks of the VM have none yet. For a VM that moves, `beside` is the host where it is,
+    and `acceleration` what it runs by: another cannot go on with it.
 
     `account_id` and `domain_id` are a tenant's; without them (system VMs) dedications do not count.
     """
@@ -61,6 +64,8 @@ class Demand:
     memory: int
     host_id: str | None = None
     needs_pool: bool = False
+    beside: str | None = None
+    acceleration: str | None = None
     tags: tuple[str, ...] = ()
     account_id: str | None = None
     domain_id: str | None = None
@@ -119,8 +124,8 @@ class Room:
     def _taken(self, name: str, amount: ColumnElement[Any]) -> ColumnElement[Any]:
         if self._used is not None:
             return func.coalesce(self._used.c[name], 0)
-        query: Select[Any] = _vms(select(func.coalesce(func.sum(amount), 0))).where(Vm.host_id == Host.id)
-        return query.correlate(Host).scalar_subquery()
+        query: Select[Any] = _vms(select(func.coalesce(func.sum(amount), 0)))
+        return query.where(_is_on(Host.id)).correlate(Host).scalar_subquery()
 
 
 def _vms(query: Any) -> Any:
@@ -129,7 +134,18 @@ def _vms(query: Any) -> Any:
     return joined.where(Vm.removed.is_(None), Vm.state.in_(_TAKING))
 
 
+def _is_on(host_id: Any) -> ColumnElement[bool]:
+    """Whether a VM takes room there: it is there, or on its way."""
+    return or_(Vm.host_id == host_id, Vm.target_host_id == host_id)
+
+
 def _added_up(zone_id: str) -> Subquery:
-    sums = select(Vm.host_id, func.sum(CPUS).label("cpus"), func.sum(MEMORY).label("memory"))
-    query: Select[Any] = _vms(sums).where(Vm.zone_id == zone_id).group_by(Vm.host_id)
-    return query.subquery("used")
+    there = [
+        _vms(select(column.label("host_id"), CPUS.label("cpus"), MEMORY.label("memory"))).where(
+            Vm.zone_id == zone_id, column.is_not(None)
+        )
+        for column in (Vm.host_id, Vm.target_host_id)
+    ]
+    each = union_all(*there).subquery()
+    sums = (func.sum(each.c.cpus).label("cpus"), func.sum(each.c.memory).label("memory"))
+    return select(each.c.host_id, *sums).group_by(each.c.host_id).subquery("used")

@@ -101,9 +101,9 @@ def _resolve(call: Call, parameters: Iterable[Parameter], values: dict[str, Any]
         if ref is not None:
             found = _find(call, parameter.name, ref, value)
             values[parameter.name] = found if isinstance(value, list) else found[0]
-        inner = parameter.mark(InnerRef)
-        if inner is not None:
-            _resolve_inner(call, parameter.name, inner, value)
+        for inner in parameter.marks:
+            if isinstance(inner, InnerRef):
+                _resolve_inner(call, parameter.name, inner, value)
     if any(OWNER in parameter.marks for parameter in parameters):
         projects = [values.get(parameter.name) for parameter in parameters if PROJECT in parameter.marks]
         account, domain_id = values.get("account"), values.get("domainid")

@@ -38,7 +38,7 @@ from mgmt.store.tables import (
 
 ON_ADDRESSES: tuple[Any, ...] = (FirewallRule, PortForwardingRule, BalancerRule)
 RULES = (*ON_ADDRESSES, EgressRule)
-MOVING = (VmState.starting, VmState.stopping, VmState.expunging)
+MOVING = (VmState.starting, VmState.stopping, VmState.migrating, VmState.expunging)
 #: What a job may be about whose row is another one.
 WITH = ("network_id", "vm_id", "volume_id")
 ACCOUNTS_AT_ONCE = 500
@@ -103,7 +103,7 @@ def _unfinished(session: Session, busy: set[str]) -> Iterator[Finding]:
     """States that only a job leaves."""
     waiting: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
         *(("rule", rule, (RuleState.add, RuleState.revoke)) for rule in RULES),
-        ("volume", Volume, (VolumeState.creating,)),
+        ("volume", Volume, (VolumeState.creating, VolumeState.migrating)),
         ("VM snapshot", VmSnapshot, UNSETTLED),
         ("copy of a volume", VolumeExport, ("Creating",)),
         ("snapshot", Snapshot, (SnapshotState.allocated, SnapshotState.creating, SnapshotState.backing_up)),

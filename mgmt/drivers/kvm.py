@@ -5,14 +5,17 @@ from mgmt.agents.machine import MachineAgent, MachineEndpoint, TunnelledAgent
 from mgmt.agents.tls import Credentials
 from systemvm.spec.host import (
     CopyStatus,
+    Departure,
     Domain,
     DomainSnapshot,
     DomainStatus,
     HostInfo,
     HostState,
     HostVolume,
+    Landing,
     Volume,
     VolumeCopy,
+    VolumeFetch,
 )
 
 
@@ -46,9 +49,25 @@ class KvmDriver:
         """See Driver."""
         return self._agent(host).all_domains()
 
-    def delete_domain(self, host: HostEndpoint, domain_id: str) -> None:
+    def delete_domain(self, host: HostEndpoint, domain_id: str, *, keep_volumes: bool = False) -> None:
         """See Driver."""
-        self._agent(host).delete_domain(domain_id)
+        self._agent(host).delete_domain(domain_id, keep_volumes=keep_volumes)
+
+    def put_landing(self, host: HostEndpoint, domain: Domain) -> Landing | None:
+        """See Driver."""
+        return self._agent(host).put_landing(domain)
+
+    def close_landing(self, host: HostEndpoint, domain_id: str) -> None:
+        """See Driver."""
+        self._agent(host).close_landing(domain_id)
+
+    def depart(self, host: HostEndpoint, domain_id: str, departure: Departure) -> DomainStatus:
+        """See Driver."""
+        return self._agent(host).depart(domain_id, departure)
+
+    def fetch_volume(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
+        """See Driver."""
+        return self._agent(host).fetch_volume(copy)
 
     def put_snapshot(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
         """See Driver."""

@@ -6,14 +6,17 @@ from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from systemvm.spec.host import (
     CopyStatus,
+    Departure,
     Domain,
     DomainSnapshot,
     DomainStatus,
     HostInfo,
     HostState,
     HostVolume,
+    Landing,
     Volume,
     VolumeCopy,
+    VolumeFetch,
 )
 
 
@@ -38,8 +41,26 @@ class Driver(Protocol):
     def all_domains(self, host: HostEndpoint) -> list[DomainStatus]:
         """What the host says of all its VMs."""
 
-    def delete_domain(self, host: HostEndpoint, domain_id: str) -> None:
-        """Stop a VM and remove all that is its own, volumes that were never detached included."""
+    def delete_domain(self, host: HostEndpoint, domain_id: str, *, keep_volumes: bool = False) -> None:
+        """Stop a VM and remove all that is its own, volumes that were never detached included.
+
+        With `keep_volumes` they stay: only the definition goes.
+        """
+
+    def put_landing(self, host: HostEndpoint, domain: Domain) -> Landing | None:
+        """Make ready what a VM needs that will come from another host; None while that takes long."""
+
+    def close_landing(self, host: HostEndpoint, domain_id: str) -> None:
+        """Let nothing of a VM come from another host any more; what came stays."""
+
+    def depart(self, host: HostEndpoint, domain_id: str, departure: Departure) -> DomainStatus:
+        """Move a running VM to the host of its landing; here it is stopped then, and its volumes stay.
+
+        One that has left already is left alone. `preparing` while it moves.
+        """
+
+    def fetch_volume(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
+        """Fetch a volume that no VM uses from another host, unless it is here; whether it is now."""
 
     def put_snapshot(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
         """Keep a VM's volumes, and its memory if wanted, as they are now; there already is fine.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mgmt.agents.certificates import Shown
 from mgmt.agents.host import HostEndpoint
 from mgmt.drivers.simulated_identity import SimulatedIdentity
-from systemvm.spec.host import CopyStatus, Domain, DomainStatus, HostState, HostVolume
+from systemvm.spec.host import CopyStatus, Domain, DomainStatus, HostState, HostVolume, Volume
 
 GIB = 1024**3
 
@@ -31,6 +31,7 @@ class SimulatedHost:
     volumes: dict[str, HostVolume] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
     snapshots: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    landings: dict[str, Domain] = field(default_factory=dict)
     identity: SimulatedIdentity | None = None
     relay: Shown | None = None
     copies: dict[str, CopyStatus] = field(default_factory=dict)
@@ -39,3 +40,8 @@ class SimulatedHost:
 def places_of(host: HostEndpoint) -> tuple[str, ...]:
     """Ids by which faults name a host: its own, and those of what it is in."""
     return (host.id, *host.places)
+
+
+def host_volume(volume: Volume, domain: str) -> HostVolume:
+    """What a host says of a volume that it was told to make, and of the VM that has it."""
+    return HostVolume(id=volume.id, pool=volume.pool, bytes=volume.bytes, allocated=0, domain=domain)

@@ -15,22 +15,25 @@ from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from mgmt.drivers import simulated_copies
 from mgmt.drivers.faults import Faults
-from mgmt.drivers.simulated_host import SimulatedHost, places_of
+from mgmt.drivers.simulated_host import SimulatedHost, host_volume, places_of
 from mgmt.drivers.simulated_machine import SimulatedMachine
 from mgmt.drivers.simulated_reach import Reached, ReachedCertificates
 from systemvm.spec import codec
 from systemvm.spec.bootstrap import FILE_NAME, Bootstrap
 from systemvm.spec.host import (
     CopyStatus,
+    Departure,
     Domain,
     DomainSnapshot,
     DomainStatus,
     HostInfo,
     HostState,
     HostVolume,
+    Landing,
     Power,
     Volume,
     VolumeCopy,
+    VolumeFetch,
 )
 
 T = TypeVar("T")
@@ -40,6 +43,9 @@ CALLS = {
     "request_certificate",
     *(f"machine.{name}" for name in vars(Reached) if not name.startswith("_")),
 }
+#: What a host says of a VM that went to another.
+LEFT = "migrated to another host"
+_NOWHERE: dict[str, Any] = {"serial_log": "", "vnc_socket": ""}
 #: Bridges that every host has before mgmt reaches it.
 OWN_BRIDGES = frozenset({"cloud0", "pileus-mgmt", "pileus-public"})
 
@@ -137,15 +143,71 @@ class Simulator:
         return sorted(self.host(host).status.values(), key=lambda status: status.name)
 
     @_met
-    def delete_domain(self, host: HostEndpoint, domain_id: str) -> None:
+    def put_landing(self, host: HostEndpoint, domain: Domain) -> Landing | None:
+        """See Driver."""
+        found = self.host(host)
+        _check(f"host {host.name}", domain, Domain)
+        with self._locks[found.address]:
+            self._check_bridges(found, domain)
+            for volume in domain.volumes:
+                self._check_pool(found, volume)
+                if volume.id not in found.volumes:
+                    found.volumes[volume.id] = host_volume(volume, "")
+            found.landings[domain.id] = domain
+            return Landing(disks={volume.id: volume.pool for volume in domain.volumes}, **_NOWHERE)
+
+    @_met
+    def close_landing(self, host: HostEndpoint, domain_id: str) -> None:
+        """See Driver."""
+        self.host(host).landings.pop(domain_id, None)
+
+    @_met
+    def depart(self, host: HostEndpoint, domain_id: str, departure: Departure) -> DomainStatus:
+        """See Driver."""
+        with self._domain(host, domain_id) as (found, domain):
+            if found.status[domain_id].reason == LEFT:
+                return found.status[domain_id]
+            there = self.hosts.get(departure.to.address)
+            landing = there.landings.get(domain_id) if there else None
+            if there is None or there.is_down or landing is None or domain.power is not Power.running:
+                raise AgentFailed(f"host {host.name}", f"no landing of VM {domain_id} is prepared there")
+            there.domains[domain_id], there.status[domain_id] = landing, found.status[domain_id]
+            for volume in landing.volumes:
+                there.volumes[volume.id] = host_volume(volume, domain_id)
+            found.domains[domain_id] = msgspec.structs.replace(domain, power=Power.stopped)
+            stopped = msgspec.structs.replace(found.status[domain_id], state="stopped", reason=LEFT)
+            found.status[domain_id] = stopped
+            return stopped
+
+    @_met
+    def fetch_volume(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
+        """See Driver."""
+        found, volume = self.host(host), copy.volume
+        _check(f"host {host.name}", copy, VolumeFetch)
+        with self._locks[found.address]:
+            self._check_pool(found, volume)
+            source = self.hosts.get(copy.source.address)
+            if source is None or source.is_down or volume.id not in source.volumes:
+                raise AgentFailed(f"host {host.name}", f"there is no volume {volume.id} at the other host")
+            found.volumes.setdefault(volume.id, host_volume(volume, ""))
+            found.snapshots[volume.id] |= source.snapshots[volume.id]
+            if copy.keep:
+                found.kept.add(volume.id)
+            return True
+
+    @_met
+    def delete_domain(self, host: HostEndpoint, domain_id: str, *, keep_volumes: bool = False) -> None:
         """See Driver."""
         found = self.host(host)
         with self._locks[found.address]:
             domain = found.domains.pop(domain_id, None)
             found.status.pop(domain_id, None)
             self.machines.pop(domain_id, None)
+            found.landings.pop(domain_id, None)
             for volume in domain.volumes if domain else ():
-                if volume.id not in found.kept:
+                if keep_volumes:
+                    found.volumes[volume.id] = host_volume(volume, "")
+                elif volume.id not in found.kept:
                     found.volumes.pop(volume.id, None)
                     found.snapshots.pop(volume.id, None)
 
@@ -192,7 +254,7 @@ class Simulator:
                 raise AgentConflict(f"host {host.name}", words)
             if not replace:
                 found.kept.add(volume.id)
-            found.volumes[volume.id] = _host_volume(volume, owner)
+            found.volumes[volume.id] = host_volume(volume, owner)
             return found.volumes[volume.id]
 
     @_met
@@ -307,7 +369,7 @@ class Simulator:
             owner = self._owner(host, volume.id)
             if owner and owner != domain.id:
                 raise AgentFailed(f"host {host.name}", f"volume {volume.id} is in use by VM {owner}")
-            host.volumes[volume.id] = _host_volume(volume, domain.id)
+            host.volumes[volume.id] = host_volume(volume, domain.id)
         old = host.domains.get(domain.id)
         left = {volume.id for volume in old.volumes} if old else set()
         for volume_id in left - {volume.id for volume in domain.volumes}:
@@ -335,7 +397,3 @@ def _check(where: str, document: msgspec.Struct, kind: type[msgspec.Struct]) -> 
     problems = codec.problems(codec.encode(document), kind)
     if problems:
         raise AgentRefused(where, f"{len(problems)} problems", problems)
-
-
-def _host_volume(volume: Volume, domain: str) -> HostVolume:
-    return HostVolume(id=volume.id, pool=volume.pool, bytes=volume.bytes, allocated=0, domain=domain)

@@ -49,6 +49,7 @@ class VmState(StrEnum):
     starting = "Starting"
     running = "Running"
     stopping = "Stopping"
+    migrating = "Migrating"
     stopped = "Stopped"
     destroyed = "Destroyed"
     expunging = "Expunging"
@@ -117,6 +118,7 @@ class VolumeState(StrEnum):
     abandoned = "UploadAbandoned"
     creating = "Creating"
     ready = "Ready"
+    migrating = "Migrating"
     destroy = "Destroy"
     error = "UploadError"
 

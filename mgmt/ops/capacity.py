@@ -40,7 +40,7 @@ from mgmt.store.tables import (
 )
 
 MIB = 1024**2
-_TAKING = (VmState.starting, VmState.running, VmState.stopping)
+_TAKING = (VmState.starting, VmState.running, VmState.stopping, VmState.migrating)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,8 +135,13 @@ def remove_vm(runtime: Runtime, vm_id: str, host_id: str | None) -> None:
         patiently(runtime, lambda: driver_of(runtime, host).delete_domain(host_endpoint(host), vm_id))
 
 
-def compile_domain(runtime: Runtime, session: Session, vm: Vm, power: str) -> Domain:
-    """The document of any VM, from its rows. Raises Unavailable when its template cannot be pulled."""
+def compile_domain(
+    runtime: Runtime, session: Session, vm: Vm, power: str, *, is_arriving: bool = False
+) -> Domain:
+    """The document of any VM, from its rows; `is_arriving`: for the host, and the pools, that it moves to.
+
+    Raises Unavailable when its template cannot be pulled.
+    """
     size = size_of(vm, session.get_one(ServiceOffering, vm.offering_id))
     wanted = VmInput(
         id=vm.id,
@@ -145,7 +150,7 @@ def compile_domain(runtime: Runtime, session: Session, vm: Vm, power: str) -> Do
         cpus=size.cpus,
         memory=size.memory,
         plugs=_plugs(session, vm),
-        disks=_disks(runtime, session, vm),
+        disks=_disks(runtime, session, vm, is_arriving),
         iso=_iso(runtime, session, vm),
         reboots=vm.reboots,
     )
@@ -168,9 +173,10 @@ def host_pool(pool: StoragePool) -> str:
     return pool.path.strip("/").rpartition("/")[2]
 
 
-def disk_of(runtime: Runtime, session: Session, volume: Volume) -> Disk:
-    """A volume as its host is told about it. Raises Unavailable."""
-    pool = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
+def disk_of(runtime: Runtime, session: Session, volume: Volume, *, is_arriving: bool = False) -> Disk:
+    """A volume as its host is told about it, or the host that it moves to. Raises Unavailable."""
+    pool_id = (volume.target_pool_id if is_arriving else None) or volume.pool_id
+    pool = session.get(StoragePool, pool_id) if pool_id else None
     if pool is None:
         raise Unavailable(f"volume {volume.name} is in no pool yet")
     vm = session.get(Vm, volume.vm_id) if volume.vm_id else None
@@ -222,9 +228,10 @@ def _bridge(session: Session, zone_id: str, nic: Nic) -> str:
     return label
 
 
-def _disks(runtime: Runtime, session: Session, vm: Vm) -> tuple[Disk, ...]:
+def _disks(runtime: Runtime, session: Session, vm: Vm, is_arriving: bool) -> tuple[Disk, ...]:
     query = select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None)).order_by(Volume.device)
-    return tuple(disk_of(runtime, session, volume) for volume in session.scalars(query))
+    volumes = session.scalars(query)
+    return tuple(disk_of(runtime, session, volume, is_arriving=is_arriving) for volume in volumes)
 
 
 def _base(runtime: Runtime, session: Session, volume: Volume, vm: Vm | None) -> TemplatePull | None:

@@ -7,6 +7,7 @@ told together, and a VM whose network is on its host already costs two reads.
 
 import logging
 from collections import defaultdict
+from typing import Any
 
 from sqlalchemy import Select, exists, select, update
 from sqlalchemy.orm import Session, aliased
@@ -20,6 +21,8 @@ from mgmt.store.tables import Host, Network, Nic, Vm
 from systemvm.spec.host import HostState
 
 log = logging.getLogger(__name__)
+#: Where a VM is, and where it moves.
+PLACES: tuple[Any, ...] = (Vm.host_id, Vm.target_host_id)
 
 
 def spread_networks(session: Session, vm: Vm) -> None:
@@ -89,17 +92,21 @@ def tidy_host(runtime: Runtime, host_id: str | None) -> None:
 
 def networks_of_host(session: Session, host_id: str) -> set[str]:
     """Ids of the networks that a host should have: those of the VMs on it."""
-    query = _placements().with_only_columns(Nic.network_id).where(Vm.host_id == host_id)
-    return {network_id for network_id in session.scalars(query) if network_id}
+    queries = (
+        _placements(place).with_only_columns(Nic.network_id).where(place == host_id) for place in PLACES
+    )
+    return {network_id for query in queries for network_id in session.scalars(query) if network_id}
 
 
 def push_hosts_of(runtime: Runtime, network_id: str) -> None:
     """Bring all hosts up to date that have a VM of the network: they are each other's peers."""
     with runtime.database.reading() as session:
-        hosts = set(
-            session.scalars(_placements().with_only_columns(Vm.host_id).where(Nic.network_id == network_id))
+        queries = (
+            _placements(place).with_only_columns(place).where(Nic.network_id == network_id)
+            for place in PLACES
         )
-    for host_id in sorted(host_id for host_id in hosts if host_id):
+        hosts = {host_id for query in queries for host_id in session.scalars(query) if host_id}
+    for host_id in sorted(hosts):
         push_host(runtime, host_id)
 
 
@@ -114,16 +121,17 @@ def _is_prepared(runtime: Runtime, host_id: str, network_id: str) -> tuple[bool,
 
 def _compile(session: Session, host: Host, ticket_key: str) -> HostState:
     here = networks_of_host(session, host.id)
-    query = (
-        _placements()
-        .join(Host, Host.id == Vm.host_id)
-        .join(Network, Network.id == Nic.network_id)
-        .with_only_columns(Network.id, Network.vni, Host.address)
-        .where(Nic.network_id.in_(here), Network.vni.is_not(None))
-    )
-    placed: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
-    for network_id, vni, address in session.execute(query):
-        placed[network_id, vni or 0].append(address)
+    placed: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    for place in PLACES:
+        query = (
+            _placements(place)
+            .join(Host, Host.id == place)
+            .join(Network, Network.id == Nic.network_id)
+            .with_only_columns(Network.id, Network.vni, Host.address)
+            .where(Nic.network_id.in_(here), Network.vni.is_not(None))
+        )
+        for network_id, vni, address in session.execute(query):
+            placed[network_id, vni or 0].add(address)
     wanted = [
         PlacedNetwork(id=network_id, vni=vni, hosts=tuple(hosts))
         for (network_id, vni), hosts in placed.items()
@@ -131,13 +139,16 @@ def _compile(session: Session, host: Host, ticket_key: str) -> HostState:
     return compile_host(host.id, host.address, host.generation, wanted, ticket_key)
 
 
-def _placements() -> Select[str | None, str | None]:
-    """Pairs of host and network: each VM that is on a host brings its networks there."""
+def _placements(place: Any) -> Select[str | None, str | None]:
+    """Pairs of host and network: each VM that is on a host, or on its way, brings its networks there.
+
+    `place` is one of `PLACES`: two statements, because each uses an index.
+    """
     return (
-        select(Vm.host_id, Nic.network_id)
+        select(place, Nic.network_id)
         .join(Nic, Nic.vm_id == Vm.id)
         .where(
-            Vm.host_id.is_not(None),
+            place.is_not(None),
             Vm.removed.is_(None),
             Nic.removed.is_(None),
             Nic.network_id.is_not(None),

@@ -9,21 +9,30 @@ from mgmt.model.states import VmKind, VmState
 from mgmt.ops import system_vms
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.hosts import store_info
+from mgmt.ops.migration import migrate_vm
 from mgmt.ops.placement import unplace_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.ops.states import set_vm
+from mgmt.ops.states import read_vm, set_vm
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
 
 ENABLED, PREPARING, MAINTENANCE = "Enabled", "PrepareForMaintenance", "Maintenance"
 #: How many VMs a sentence names.
 MOST_NAMED = 5
-_ON = (VmState.starting, VmState.running, VmState.stopping)
+_ON = (VmState.starting, VmState.running, VmState.stopping, VmState.migrating)
 
 
 def prepare_host(runtime: Runtime, saga: Saga, *, host_id: str) -> None:
-    """Stop the system VMs of a host that takes nothing new; the reconcile loop starts them elsewhere."""
+    """Move tenants' VMs from a host that takes nothing new, and stop its system VMs.
+
+    The reconcile loop starts those elsewhere. VMs that moved before another could not stay where they are.
+    """
     saga.on_failure("take the host back into service", lambda: set_resource_state(runtime, host_id, ENABLED))
+    for vm_id in saga.step("look at the host's VMs", lambda: _guests(runtime, host_id)):
+        # Jobs about the VM wait: theirs is the same lock.
+        with runtime.locks.hold(f"job:{vm_id}"), saga.nested() as moving:
+            if moving.step("look whether the VM is still there", lambda: _is_there(runtime, vm_id, host_id)):  # noqa: B023
+                migrate_vm(runtime, moving, vm_id=vm_id)
     saga.step("look whether a VM was placed there meanwhile", lambda: _check_empty(runtime, host_id))
     for vm_id in saga.step("look at the host's system VMs", lambda: _system_vms(runtime, host_id)):
         saga.step("stop a system VM", lambda vm_id=vm_id: _move_away(runtime, vm_id))  # type: ignore[misc]
@@ -76,6 +85,18 @@ def _check_empty(runtime: Runtime, host_id: str) -> None:
     """A deploy that chose the host a moment before it was closed may have come to it since."""
     with runtime.database.reading() as session:
         refuse_while_used(session, session.get_one(Host, host_id))
+
+
+def _guests(runtime: Runtime, host_id: str) -> list[str]:
+    with runtime.database.reading() as session:
+        query = select(Vm.id).where(Vm.host_id == host_id, Vm.kind == VmKind.user, Vm.removed.is_(None))
+        return list(session.scalars(query.order_by(Vm.created, Vm.id)))
+
+
+def _is_there(runtime: Runtime, vm_id: str, host_id: str) -> bool:
+    """Whether a VM runs there; one that was cut on its way is on its way still."""
+    vm = read_vm(runtime, vm_id)
+    return vm.host_id == host_id and vm.state in (VmState.running, VmState.migrating)
 
 
 def _system_vms(runtime: Runtime, host_id: str) -> list[str]:

@@ -20,6 +20,9 @@ CREATE_VM_SNAPSHOT: Final = "create_vm_snapshot"  # snapshot_id, vm_id (a row in
 REVERT_VM_SNAPSHOT: Final = "revert_to_vm_snapshot"  # snapshot_id, vm_id (in state Reverting)
 DELETE_VM_SNAPSHOT: Final = "delete_vm_snapshot"  # snapshot_id, vm_id (in state Expunging)
 
+MIGRATE_VM: Final = "migrate_vm"  # vm_id, host_id=None (the best), pools={} (volume id to pool id there)
+MOVE_VOLUMES: Final = "move_volumes"  # pools (volume id to pool id), vm_id=None (stopped, all its volumes)
+
 CREATE_VOLUME: Final = "create_volume"  # volume_id, vm_id=None (attach to it)
 ATTACH_VOLUME: Final = "attach_volume"  # volume_id, vm_id, device=None
 DETACH_VOLUME: Final = "detach_volume"  # volume_id

@@ -3,7 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mgmt.pki import tickets
@@ -13,6 +13,8 @@ from mgmt.pki.files import read_identity, write_identity, write_private
 #: Name in the certificate with which mgmt talks to agents (`systemvm.spec.bootstrap.MGMT_NAME`).
 MGMT_NAME = "mgmt.pileus.internal"
 CONSOLE_NAME = "console.pileus.internal"
+#: How long a move's certificate opens doors; connections that are open then go on.
+MIGRATION_LIFE = timedelta(hours=1)
 
 
 def vm_name(machine: str) -> str:
@@ -23,6 +25,11 @@ def vm_name(machine: str) -> str:
 def host_name(host: str) -> str:
     """DNS name of a host's agent."""
     return f"{host}.host.pileus.internal"
+
+
+def migration_name(subject: str) -> str:
+    """DNS name in the client certificate with which a VM or volume moves."""
+    return f"{subject}.migration.pileus.internal"
 
 
 def system_now() -> datetime:
@@ -77,6 +84,11 @@ class Authority:
     def console_client(self) -> Identity:
         """The console proxies' client identity towards the hosts' relays."""
         return self._kept("console-client", Usage.client, (CONSOLE_NAME,))
+
+    def migration_client(self, subject: str) -> Identity:
+        """A client identity that opens hosts' migration doors for one VM or volume: short-lived, not kept."""
+        root, now = self._roots[Usage.client], self._now()
+        return issue_leaf(root, Usage.client, now, names=(migration_name(subject),), life=MIGRATION_LIFE)
 
     def host_agent(self, host: str, address: str) -> Identity:
         """A host agent's server identity, for its management address."""

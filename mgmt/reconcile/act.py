@@ -106,6 +106,8 @@ def _tell_host(runtime: Runtime, vm: Vm, action: Action) -> None:
 def _mark_stopped(runtime: Runtime, action: Action) -> None:
     vm = read_vm(runtime, action.subject)
     status = _status(runtime, vm.id)
+    if vm.state == VmState.migrating:
+        return
     if _is_busy(runtime, vm.id) or (status is not None and status.state in ("running", "preparing")):
         return
     log.warning("VM %s is Stopped now, because %s", vm.name, action.why)
@@ -147,7 +149,7 @@ def _is_dead(runtime: Runtime, vm_id: str, action: Action) -> bool:
     if _is_busy(runtime, vm_id):
         return False
     vm = read_vm(runtime, vm_id)
-    if vm.removed is not None or vm.desired_power != "running":
+    if vm.removed is not None or vm.desired_power != "running" or vm.state == VmState.migrating:
         return False
     if vm.state in (VmState.stopped, VmState.starting) or action.force:
         return True

@@ -160,7 +160,7 @@ def _of_vm(vm: Vm) -> Iterator[Use]:
         return
     owner = (vm.account_id, vm.domain_id)
     yield Use(UsageType.allocated_vm, *owner, 0, vm.offering_id, vm.template_id)
-    if vm.state in (VmState.running, VmState.stopping):
+    if vm.state in (VmState.running, VmState.stopping, VmState.migrating):
         yield Use(UsageType.running_vm, *owner, 0, vm.offering_id, vm.template_id)
 
 

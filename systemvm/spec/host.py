@@ -15,6 +15,8 @@ TUNNEL_PORT = 8446
 CONSOLE_RELAY_PORT = 8447
 #: Where the launcher serves the first template to the storage VM, for as long as that downloads it.
 SEED_PORT = 8448
+#: TCP port of a host's relay through which VMs and volumes come from, and go to, other hosts.
+MIGRATION_PORT = 8449
 #: Host side of every cloud0 bridge, and the network its system VMs live in.
 LINKLOCAL_GATEWAY = "169.254.0.1"
 LINKLOCAL_NETWORK = "169.254.0.0/16"
@@ -152,6 +154,55 @@ class DomainSnapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     version: Literal[1] = 1
     id: Uuid
     memory: bool = False
+
+
+class Peer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another host's migration door, and the client certificate that opens it for one VM or volume; PEM.
+
+    The door's certificate must be signed by `server_ca` for `server_name`. Ours lives for an hour.
+    """
+
+    address: Ipv4
+    port: Port = MIGRATION_PORT
+    server_name: str
+    server_ca: str
+    certificate: str
+    key: Secret
+
+
+class VolumeFetch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A volume that comes from another host's pool, where no VM uses it. `keep`: it outlives its VMs."""
+
+    version: Literal[1] = 1
+    volume: Volume
+    source: Peer
+    keep: bool = False
+
+
+class Landing(Struct, frozen=True, kw_only=True):
+    """Where a VM's parts will lie on the host that a VM moves to: absolute paths, empty for what it lacks."""
+
+    disks: dict[Uuid, str]
+    serial_log: str
+    vnc_socket: str
+    iso: str = ""
+    kernel: str = ""
+    initrd: str = ""
+    config_disk: str = ""
+
+
+class Departure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A running VM's move to a host that prepared its landing.
+
+    `copies` are the volumes whose content moves too; the others are there already. `live`: the guest runs on
+    until the last moment; without it stands still meanwhile.
+    """
+
+    version: Literal[1] = 1
+    to: Peer
+    landing: Landing
+    copies: tuple[Uuid, ...] = ()
+    live: bool = False
 
 
 class DomainStatus(Struct, frozen=True, kw_only=True):

@@ -33,7 +33,10 @@ CLOUD, MANAGEMENT, PUBLIC_BRIDGE = "cloud0", "mgmt0", "public0"
 class HostBench:
     """`bench.request(…)` speaks to the agent as mgmt does; everything is gone after `close`."""
 
-    def __init__(self, lab: Topology, cache: Path = Path("/var/cache/pileus")) -> None:
+    def __init__(
+        self, lab: Topology, cache: Path = Path("/var/cache/pileus"), address: str = ADDRESS
+    ) -> None:
+        self.address = address
         # Unix sockets lie below the home: it must be short.
         self.home = Path(tempfile.mkdtemp(prefix="pth-", dir="/tmp"))
         self.machine = lab.machine("host")
@@ -50,7 +53,7 @@ class HostBench:
         self.config = HostAgentConfig(
             host=self.host,
             name="host1",
-            management_address=ADDRESS,
+            management_address=address,
             certificate=str(certificate),
             key=str(key),
             client_ca=str(self.paths.pki / "clients.pem"),
@@ -58,7 +61,7 @@ class HostBench:
             acceleration="qemu",
             bridges=(
                 Bridge(name=CLOUD, addresses=("169.254.0.1/16",)),
-                Bridge(name=MANAGEMENT, addresses=(f"{ADDRESS}/24",)),
+                Bridge(name=MANAGEMENT, addresses=(f"{address}/24",)),
                 Bridge(name=PUBLIC_BRIDGE, addresses=(f"{PUBLIC}/24",)),
             ),
             stop_grace=15.0,
@@ -90,7 +93,7 @@ class HostBench:
         content = msgspec.json.encode(document) if document is not None else None
         with self.machine.entered(), self._client(files or self.mgmt_files) as client:
             return client.request(
-                method, f"https://{ADDRESS}:{self.config.agent_port}{path}", content=content
+                method, f"https://{self.address}:{self.config.agent_port}{path}", content=content
             )
 
     def put(self, path: str, document: Any, expected: int = 200) -> Any:
@@ -134,7 +137,7 @@ class HostBench:
         def listens() -> bool:
             if process.poll() is not None:
                 raise AssertionError(process.communicate()[0])
-            return self.machine.answers("bash", "-c", f"exec 3<>/dev/tcp/{ADDRESS}/{port}")
+            return self.machine.answers("bash", "-c", f"exec 3<>/dev/tcp/{self.address}/{port}")
 
         eventually(listens, f"port {port} listens", 30)
 

@@ -46,11 +46,15 @@ class ListHosts(ListCommand, kw_only=True, frozen=True):
     type: Annotated[str | None, "Routing: hypervisor hosts, the only kind"] = None
     hypervisor: Annotated[str | None, "the hypervisor of the host"] = None
     hosttag: Annotated[str | None, "list only hosts with this tag"] = None
+    virtualmachineid: Annotated[str | None, Ref(Vm), "list only hosts that this VM might move to"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Hosts of a hypervisor, or with a tag."""
         if self.hypervisor is not None:
             query = query.where(Host.driver == self.hypervisor.lower())
+        if self.virtualmachineid is not None:
+            vm = call.row(Vm, self.virtualmachineid)
+            query = query.where(Host.zone_id == vm.zone_id, Host.id != vm.host_id)
         if self.hosttag is not None:
             tag = json.dumps(self.hosttag)
             query = query.where(cast(Host.tags, String).contains(tag, autoescape=True))

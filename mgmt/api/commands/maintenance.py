@@ -13,7 +13,6 @@ from mgmt.ops.maintenance import (
     MAINTENANCE,
     PREPARING,
     refuse_while_pool_used,
-    refuse_while_used,
 )
 from mgmt.store.tables import Host, Job, StoragePool
 
@@ -21,9 +20,9 @@ UP = "Up"
 
 
 class PrepareHostForMaintenance(AsyncCommand, kw_only=True, frozen=True):
-    """Takes a host out of service: nothing new is placed on it, its system VMs move to other hosts.
+    """Takes a host out of service: nothing new is placed on it, and its VMs move to other hosts.
 
-    Tenants' VMs that run on it must be stopped or migrated first; the refusal names them.
+    The job fails, and the host stays in service, when one of them finds no other host.
     """
 
     spec = Spec(answer=HOST, access=ROOT, event="MAINT.PREPARE")
@@ -35,7 +34,6 @@ class PrepareHostForMaintenance(AsyncCommand, kw_only=True, frozen=True):
         host = call.row(Host, self.id)
         if host.resource_state in (PREPARING, MAINTENANCE):
             raise ParameterError(f"Host {host.name} is in {host.resource_state} already")
-        refuse_while_used(call.session, host)
         host.resource_state = PREPARING
         return call.submit(names.PREPARE_HOST, {"host_id": host.id}, kind="Host", about=host)
 

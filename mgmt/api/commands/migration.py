@@ -1,18 +1,33 @@
-"""Where a running VM could go."""
+"""VMs and volumes to other hosts: where they could go, and that they go."""
 
 from collections.abc import Sequence
 from typing import Annotated
 
-from mgmt.alloc.hosts import candidates
-from mgmt.api.access import ROOT, Ref
+from sqlalchemy import select
+
+from mgmt.alloc.hosts import candidates, place
+from mgmt.api.access import ROOT, InnerRef, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import PlainListCommand
-from mgmt.api.registry import Response, Spec
-from mgmt.api.responses.hosts import CandidateResponse, candidate_responses
-from mgmt.api.user_vms import must_be, user_vm
-from mgmt.model.states import VmState
+from mgmt.api.params import wrong_value
+from mgmt.api.registry import AsyncCommand, Response, Spec
+from mgmt.api.responses.hosts import (
+    CandidatePoolResponse,
+    CandidateResponse,
+    candidate_pool_responses,
+    candidate_responses,
+)
+from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
+from mgmt.api.responses.volumes import VOLUME
+from mgmt.api.user_vms import KIND, must_be, user_vm
+from mgmt.model.errors import InUse, ParameterError
+from mgmt.model.states import VmKind, VmState, VolumeState
+from mgmt.ops import names
+from mgmt.ops.migration import moving
 from mgmt.ops.placement import demand_of, tied_to
-from mgmt.store.tables import Vm
+from mgmt.ops.vm_snapshots import refuse_with_snapshots
+from mgmt.ops.volume_moves import other_pools, refuse_move
+from mgmt.store.tables import Host, Job, StoragePool, Vm, Volume
 
 
 class FindHostsForMigration(PlainListCommand, kw_only=True, frozen=True):
@@ -27,7 +42,155 @@ class FindHostsForMigration(PlainListCommand, kw_only=True, frozen=True):
         """The other hosts of its zone; its disks must move too where they are on its host."""
         vm = user_vm(call, self.virtualmachineid, "virtualmachineid")
         must_be(vm, "moved to another host", VmState.running)
-        found = candidates(call.session, demand_of(call.session, vm), beside=str(vm.host_id))
+        source = call.session.get_one(Host, vm.host_id)
+        found = candidates(call.session, moving(call.session, vm, demand_of(call.session, vm), source))
         wanted = (self.keyword or "").lower()
         found = [(host, is_fit) for host, is_fit in found if wanted in host.name.lower()]
         return candidate_responses(call, found, moves_disks=tied_to(call.session, vm) is not None)
+
+
+class MigrateVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
+    """Moves a running virtual machine to another host, or a stopped one's disks to another storage pool.
+
+    Disks that only its host can reach move along. Under KVM the guest runs on meanwhile; where processors are
+    emulated it stands still for some seconds.
+    """
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=ROOT, event="VM.MIGRATE")
+
+    virtualmachineid: Annotated[str, Ref(Vm)]
+    hostid: Annotated[str | None, Ref(Host), "the host to move a running one to"] = None
+    storageid: Annotated[str | None, Ref(StoragePool), "the storage pool for a stopped one's disks"] = None
+    autoselect: Annotated[bool, "false: do not choose a host where none is named"] = True
+
+    def run(self, call: Call) -> Job:
+        """Check what can be checked before hosts are asked."""
+        if self.hostid and self.storageid:
+            raise ParameterError("Send hostid for a running VM, or storageid for a stopped one; not both")
+        vm = user_vm(call, self.virtualmachineid, "virtualmachineid")
+        if self.storageid:
+            return self._move_disks(call, vm, call.row(StoragePool, self.storageid))
+        if not self.hostid and not self.autoselect:
+            raise ParameterError("Send hostid, or autoselect=true to have a host chosen")
+        return _migrate(call, vm, self.hostid, {})
+
+    def _move_disks(self, call: Call, vm: Vm, pool: StoragePool) -> Job:
+        must_be(vm, "moved to another storage pool", VmState.stopped)
+        volumes = _volumes_of(call, vm)
+        if not volumes:
+            raise ParameterError(f"VM {vm.name} has no disks yet, so there is nothing to move")
+        return _move(call, volumes, pool, vm, KIND, vm)
+
+
+class MigrateVirtualMachineWithVolume(AsyncCommand, kw_only=True, frozen=True):
+    """Moves a running virtual machine with its volumes to another host, each into a chosen pool there."""
+
+    spec = Spec(answer=VIRTUAL_MACHINE, access=ROOT, event="VM.MIGRATE")
+
+    virtualmachineid: Annotated[str, Ref(Vm)]
+    hostid: Annotated[str | None, Ref(Host), "the host to move it to"] = None
+    migrateto: Annotated[
+        list[dict[str, str]] | None,
+        InnerRef("volume", Volume),
+        InnerRef("pool", StoragePool),
+        "volume and pool: where its volumes go; chosen where not named",
+    ] = None
+    autoselect: Annotated[bool, "true: have a host chosen where none is named"] = False
+
+    def run(self, call: Call) -> Job:
+        """The pools must be on the host; without a host they name it."""
+        vm = user_vm(call, self.virtualmachineid, "virtualmachineid")
+        pools, hosts = {}, {self.hostid} - {None}
+        for item in self.migrateto or []:
+            if not {"volume", "pool"} <= item.keys():
+                raise ParameterError("Every item of migrateto needs volume and pool")
+            volume, pool = call.row(Volume, item["volume"]), call.row(StoragePool, item["pool"])
+            if volume.vm_id != vm.id:
+                raise wrong_value("migrateto.volume", volume.name, f"a volume of VM {vm.name}")
+            pools[volume.id] = pool.id
+            hosts.add(pool.host_id)
+        if len(hosts) > 1:
+            raise ParameterError("migrateto names pools of other hosts than the VM would go to")
+        host_id = next(iter(hosts), None)
+        if host_id is None and not self.autoselect:
+            raise ParameterError("Send hostid, migrateto, or autoselect=true to have a host chosen")
+        return _migrate(call, vm, host_id, pools)
+
+
+class FindStoragePoolsForMigration(PlainListCommand, kw_only=True, frozen=True):
+    """Finds the storage pools that a volume might move to, and says which would take it."""
+
+    spec = Spec(answer=CandidatePoolResponse, access=ROOT, key="storagepool")
+
+    id: Annotated[str, "the ID of the volume", Ref(Volume)]
+    keyword: str | None = None
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """The other pools of its zone."""
+        volume = call.row(Volume, self.id)
+        wanted = (self.keyword or "").lower()
+        found = [(pool, not words) for pool, words in other_pools(call.session, volume)]
+        return candidate_pool_responses(call, [item for item in found if wanted in item[0].name.lower()])
+
+
+class MigrateVolume(AsyncCommand, kw_only=True, frozen=True):
+    """Moves a volume that no running virtual machine uses to a storage pool of another host."""
+
+    spec = Spec(answer=VOLUME, access=ROOT, event="VOLUME.MIGRATE")
+
+    volumeid: Annotated[str, "the ID of the volume", Ref(Volume)]
+    storageid: Annotated[str, "the storage pool to move it to", Ref(StoragePool)]
+    livemigrate: Annotated[bool, "accepted: volumes of running VMs move with them all the same"] = False
+
+    def run(self, call: Call) -> Job:
+        """Disks of one VM stay together: the only one of a stopped VM, or a detached one."""
+        volume, pool = call.row(Volume, self.volumeid), call.row(StoragePool, self.storageid)
+        if volume.vm_id is None:
+            return _move(call, [volume], pool, None, "Volume", volume)
+        vm = call.session.get_one(Vm, volume.vm_id)
+        if vm.kind != VmKind.user:
+            raise wrong_value("volumeid", volume.name, "a volume that is not a system VM's")
+        if vm.state != VmState.stopped:
+            raise InUse(
+                f"Volume {volume.name} is attached to VM {vm.name}, which is {vm.state}: stop it, or use"
+                " migrateVirtualMachineWithVolume"
+            )
+        if len(_volumes_of(call, vm)) > 1:
+            raise ParameterError(
+                f"VM {vm.name} has other volumes on the same host: move all with migrateVirtualMachine"
+                " storageid=…, or detach this one"
+            )
+        return _move(call, [volume], pool, vm, "Volume", volume)
+
+
+def _migrate(call: Call, vm: Vm, host_id: str | None, pools: dict[str, str]) -> Job:
+    must_be(vm, "moved to another host", VmState.running)
+    source = call.session.get_one(Host, vm.host_id)
+    if host_id == source.id:
+        raise ParameterError(f"VM {vm.name} is on host {source.name} already: choose another host")
+    if tied_to(call.session, vm) is not None:
+        refuse_with_snapshots(call.session, vm, "its disks cannot move to another host")
+    place(call.session, moving(call.session, vm, demand_of(call.session, vm, host_id), source))
+    arguments = {"vm_id": vm.id, "host_id": host_id, "pools": pools}
+    return call.submit(names.MIGRATE_VM, arguments, kind=KIND, about=vm)
+
+
+def _move(
+    call: Call, volumes: list[Volume], pool: StoragePool, vm: Vm | None, kind: str, about: Vm | Volume
+) -> Job:
+    if vm is not None:
+        refuse_with_snapshots(call.session, vm, "its disks cannot move")
+    for volume in volumes:
+        if volume.state == VolumeState.migrating:
+            raise InUse(f"Volume {volume.name} is Migrating: wait for its end")
+        refuse_move(call.session, volume, pool)
+    arguments = {"pools": {volume.id: pool.id for volume in volumes}, "vm_id": vm.id if vm else None}
+    return call.submit(names.MOVE_VOLUMES, arguments, kind=kind, about=about, lock=vm.id if vm else "")
+
+
+def _volumes_of(call: Call, vm: Vm) -> list[Volume]:
+    """Those that have a file."""
+    query = select(Volume).where(
+        Volume.vm_id == vm.id, Volume.removed.is_(None), Volume.state != VolumeState.allocated
+    )
+    return list(call.session.scalars(query.order_by(Volume.device)))

@@ -207,6 +207,23 @@ def _pool(
 STORAGE_POOL = Entity(StoragePool, StoragePoolResponse, "storagepool", storage_pool_responses)
 
 
+class CandidatePoolResponse(StoragePoolResponse, kw_only=True):
+    """A storage pool that a volume might move to."""
+
+    suitableformigration: bool
+
+
+def candidate_pool_responses(
+    call: Call, found: Sequence[tuple[StoragePool, bool]]
+) -> list[CandidatePoolResponse]:
+    """Pools and whether each would take a volume, on the wire."""
+    answers = storage_pool_responses(call, [pool for pool, _is_fit in found])
+    return [
+        CandidatePoolResponse(**msgspec.structs.asdict(answer), suitableformigration=is_fit)
+        for answer, (_pool_row, is_fit) in zip(answers, found, strict=True)
+    ]
+
+
 class ImageStoreResponse(Response):
     """Secondary storage. Size in bytes."""
 

@@ -18,7 +18,8 @@ class Vm(Owned, Base, kw_only=True):
     `generation` counts the documents compiled for a system VM, `applied` the last one it accepted (of a
     tenant's VM they differ while nobody knows whether its host has its newest definition);
     `cpus`, `cpu_speed` (MHz) and `memory` (MiB) are set where the offering leaves them to the user.
-    `reason` says in one sentence why the VM is in its state.
+    `reason` says in one sentence why the VM is in its state; `target_host_id` is where it moves while it is
+    Migrating: it takes room there too.
     """
 
     __tablename__ = "vm"
@@ -30,6 +31,7 @@ class Vm(Owned, Base, kw_only=True):
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
     host_id: Mapped[str | None] = mapped_column(ForeignKey("host.id"), index=True, default=None)
     last_host_id: Mapped[str | None] = mapped_column(ForeignKey("host.id"), default=None)
+    target_host_id: Mapped[str | None] = mapped_column(ForeignKey("host.id"), index=True, default=None)
     offering_id: Mapped[str] = mapped_column(ForeignKey("service_offering.id"))
     template_id: Mapped[str | None] = mapped_column(ForeignKey("template.id"), default=None)
     network_id: Mapped[str | None] = mapped_column(ForeignKey("network.id"), index=True, default=None)

@@ -54,11 +54,14 @@ class TemplatePermission(Base, kw_only=True):
 
 
 class Volume(Owned, Base, kw_only=True):
-    """A disk. `device` is its position on the VM (0 is the root disk)."""
+    """A disk. `device` is its position on the VM (0 is the root disk); `target_pool_id` is where it moves."""
 
     __tablename__ = "volume"
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
     pool_id: Mapped[str | None] = mapped_column(ForeignKey("storage_pool.id"), index=True, default=None)
+    target_pool_id: Mapped[str | None] = mapped_column(
+        ForeignKey("storage_pool.id"), index=True, default=None
+    )
     vm_id: Mapped[str | None] = mapped_column(ForeignKey("vm.id"), index=True, default=None)
     offering_id: Mapped[str | None] = mapped_column(ForeignKey("disk_offering.id"), default=None)
     template_id: Mapped[str | None] = mapped_column(ForeignKey("template.id"), index=True, default=None)

@@ -26,11 +26,13 @@ from mgmt.pki.authority import Authority, host_name
 from systemvm.spec import codec
 from systemvm.spec.certificate import CertificateTaken, SignedCertificate
 from systemvm.spec.host import (
+    Departure,
     Domain,
     DomainSnapshot,
     HostState,
     Volume,
     VolumeCopy,
+    VolumeFetch,
 )
 from systemvm.spec.state import State
 
@@ -41,11 +43,14 @@ LINK = "127.0.0.1"
 class SimulatedHostServer:
     """Serves one simulated host; `endpoint` is where mgmt finds it."""
 
-    def __init__(self, authority: Authority, host_id: str, simulator: Simulator, folder: Path) -> None:
+    def __init__(
+        self, authority: Authority, host_id: str, simulator: Simulator, folder: Path, link: str = LINK
+    ) -> None:
         self.simulator = simulator
         self._folder = folder
-        self._host = HostEndpoint(id=host_id, name="host1", address=LINK)
-        own = authority.host_agent(host_id, LINK)
+        self._link = link
+        self._host = HostEndpoint(id=host_id, name="host1", address=link)
+        own = authority.host_agent(host_id, link)
         simulator.host(self._host).identity = SimulatedIdentity("host host1", own.certificate, own.key)
         self._context = _server_context(authority, folder / f"pki/hosts/{host_id}.pem")
         self._authority = authority
@@ -54,7 +59,7 @@ class SimulatedHostServer:
         self.endpoint = HostEndpoint(
             id=host_id,
             name="host1",
-            address=LINK,
+            address=link,
             port=self._rest.server_address[1],
             tunnel_port=self._tunnel.server_address[1],
             server_name=host_name(host_id),
@@ -67,7 +72,7 @@ class SimulatedHostServer:
             server.server_close()
 
     def _serve(self, handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext) -> ThreadingHTTPServer:
-        server = _TlsServer((LINK, 0), handler)
+        server = _TlsServer((self._link, 0), handler)
         server.context = context
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return server
@@ -103,6 +108,14 @@ class SimulatedHostServer:
         self._context.load_cert_chain(pem)
         return taken
 
+    def _moving(self, kind: str, method: str, subject: str, body: bytes) -> Any:
+        simulator, host = self.simulator, self._host
+        if kind == "departures":
+            return simulator.depart(host, subject, codec.decode(body, Departure))
+        if method == "DELETE":
+            return simulator.close_landing(host, subject)
+        return simulator.put_landing(host, codec.decode(body, Domain))
+
     def _snapshot(self, method: str, domain: str, snapshot: str, body: bytes) -> Any:
         simulator, host = self.simulator, self._host
         if method == "DELETE":
@@ -124,16 +137,24 @@ class SimulatedHostServer:
                 raise AgentNotFound("host", f"no VM {subject} on this host")
             return status
         if kind == "domains" and method == "DELETE":
-            return simulator.delete_domain(host, subject)
-        if kind == "volumes" and method == "PUT":
-            return simulator.put_volume(
-                host, codec.decode(body, Volume), replace=query.get("replace") == "true"
-            )
-        if kind == "volumes" and method == "DELETE":
-            return simulator.delete_volume(host, subject)
+            keep = query.get("keep_volumes") == "true"
+            return simulator.delete_domain(host, subject, keep_volumes=keep)
+        if kind in ("landings", "departures"):
+            return self._moving(kind, method, subject, body)
+        if kind == "volumes":
+            return self._volume(method, subject, query, body)
         if kind == "copies":
             return self._copy(method, subject, body)
         raise AgentNotFound("host", f"no {method} of {kind}")
+
+    def _volume(self, method: str, subject: str, query: dict[str, str], body: bytes) -> Any:
+        simulator, host = self.simulator, self._host
+        if subject.endswith("/fetch"):
+            return {"done": simulator.fetch_volume(host, codec.decode(body, VolumeFetch))}
+        if method == "PUT":
+            volume = codec.decode(body, Volume)
+            return simulator.put_volume(host, volume, replace=query.get("replace") == "true")
+        return simulator.delete_volume(host, subject)
 
     def _copy(self, method: str, subject: str, body: bytes) -> Any:
         if method == "PUT":

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mgmt.agents.errors import AgentConflict, AgentNotFound, AgentRefused, AgentUnreachable
+from mgmt.agents.errors import AgentConflict, AgentError, AgentNotFound, AgentRefused, AgentUnreachable
 from mgmt.agents.host import HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from mgmt.agents.tls import Credentials
@@ -21,12 +21,16 @@ from systemvm.spec.appliances import ImageFormat, Storage, TemplateSource, Templ
 from systemvm.spec.certificate import SignedCertificate
 from systemvm.spec.host import (
     CopyState,
+    Departure,
     Domain,
     DomainSnapshot,
     GuestNetwork,
     HostState,
+    Landing,
+    Peer,
     Volume,
     VolumeCopy,
+    VolumeFetch,
 )
 from systemvm.spec.network import Interfaces, Nic
 from systemvm.spec.state import State
@@ -36,6 +40,7 @@ from tests.contract.mgmt.simulated_host import SimulatedHostServer
 pytestmark = pytest.mark.contract
 
 HOST = "aaaaaaaa-0000-4000-8000-000000000001"
+OTHER = "aaaaaaaa-0000-4000-8000-000000000002"
 VM = "bbbbbbbb-0000-4000-8000-000000000001"
 DISK = "cccccccc-0000-4000-8000-000000000001"
 DATA = "cccccccc-0000-4000-8000-000000000002"
@@ -118,6 +123,17 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     server = SimulatedHostServer(authority, HOST, simulator, tmp_path)
     credentials = Credentials(authority.server_ca, authority.management_file)
     yield Bench(KvmDriver(credentials), server.endpoint, simulator, authority)
+    server.close()
+
+
+@pytest.fixture
+def other(bench: Bench, tmp_path: Path) -> Iterator[HostEndpoint]:
+    """A second host of the same kind."""
+    if isinstance(bench.driver, Simulator):
+        yield HostEndpoint(id=OTHER, name="host2", address="172.31.240.2")
+        return
+    server = SimulatedHostServer(bench.authority, OTHER, bench.simulator, tmp_path, "127.0.0.2")
+    yield server.endpoint
     server.close()
 
 
@@ -252,6 +268,52 @@ def test_a_volume_is_made_anew_only_while_no_vm_runs_with_it(bench: Bench) -> No
         bench.driver.put_volume(bench.host, volume, replace=True)
     bench.driver.put_domain(bench.host, bench.guest("stopped", disks=(DISK, DATA)), force=True)
     assert bench.driver.put_volume(bench.host, volume, replace=True).domain == VM
+
+
+def peer(bench: Bench, host: HostEndpoint, subject: str) -> Peer:
+    leaf = bench.authority.migration_client(subject)
+    return Peer(
+        address=host.address,
+        server_name=host.server_name or "host",
+        server_ca=bench.authority.server_ca,
+        certificate=leaf.certificate,
+        key=leaf.key,
+    )
+
+
+def test_a_vm_moves_to_another_host(bench: Bench, other: HostEndpoint) -> None:
+    driver = bench.driver
+    for host in (bench.host, other):
+        driver.put_state(host, msgspec.structs.replace(_state(), host=host.id))
+    driver.put_domain(bench.host, bench.guest())
+    landing = Landing(disks={}, serial_log="", vnc_socket="")
+    departure = Departure(to=peer(bench, other, VM), landing=landing, copies=(DISK,))
+    with pytest.raises(AgentError, match=f"no landing of VM {VM}"):
+        driver.depart(bench.host, VM, departure)
+    for _ in range(2):
+        assert set((driver.put_landing(other, bench.guest()) or landing).disks) == {DISK}
+    assert driver.domain_status(other, VM) is None
+    for _ in range(2):
+        assert driver.depart(bench.host, VM, departure).state == "stopped"
+    (status,) = driver.all_domains(other)
+    assert (status.id, status.state) == (VM, "running")
+    assert driver.put_domain(other, bench.guest()).state == "running"
+    driver.close_landing(other, VM)
+    driver.delete_domain(bench.host, VM, keep_volumes=True)
+    assert [volume.domain for volume in driver.all_volumes(bench.host)] == [""]
+    driver.delete_volume(bench.host, DISK)
+    assert [volume.domain for volume in driver.all_volumes(other)] == [VM]
+
+
+def test_a_volume_is_fetched_from_another_host(bench: Bench, other: HostEndpoint) -> None:
+    driver, volume = bench.driver, Volume(id=DATA, pool="primary", bytes=1 << 20)
+    copy = VolumeFetch(volume=volume, source=peer(bench, bench.host, DATA), keep=True)
+    with pytest.raises(AgentError, match=f"no volume {DATA}"):
+        driver.fetch_volume(other, copy)
+    driver.put_volume(bench.host, volume)
+    for _ in range(2):
+        assert driver.fetch_volume(other, copy)
+    assert [found.id for found in driver.all_volumes(other)] == [DATA]
 
 
 def test_a_machine_is_configured_through_its_host(bench: Bench) -> None:

@@ -177,6 +177,19 @@ def make_cloud(folder: Path, *, memory_mib: int = 65536, url: str = "") -> Small
     return cloud
 
 
+def add_host(cloud: SmallCloud, name: str = "host2", address: str = "172.31.240.2") -> str:
+    """One more host like the first, with a pool of its own; its id."""
+    first = cloud.row(Host, cloud.host_id)
+    same = {key: getattr(first, key) for key in ("zone_id", "pod_id", "cluster_id", "driver", "cpus")}
+    ports = {"port": 8445, "tunnel_port": 8446, "relay_port": 8447}
+    host = cloud.add(
+        Host(**same, **ports, name=name, address=address, memory_mib=first.memory_mib, state="Up")
+    )
+    place = {"zone_id": first.zone_id, "host_id": host.id, "cluster_id": first.cluster_id}
+    cloud.add(StoragePool(**place, name=f"primary of {name}", path="primary", capacity=1000 * GIB))
+    return str(host.id)
+
+
 def _fill(session: Session, cloud: SmallCloud, memory_mib: int) -> None:
     account = session.scalars(select(Account).where(Account.name == "admin")).one()
     user = session.scalars(select(User).where(User.account_id == account.id)).one()

@@ -1088,6 +1088,7 @@ def upgrade() -> None:
         sa.Column("zone_id", sa.String(length=36), nullable=False),
         sa.Column("host_id", sa.String(length=36), nullable=True),
         sa.Column("last_host_id", sa.String(length=36), nullable=True),
+        sa.Column("target_host_id", sa.String(length=36), nullable=True),
         sa.Column("offering_id", sa.String(length=36), nullable=False),
         sa.Column("template_id", sa.String(length=36), nullable=True),
         sa.Column("network_id", sa.String(length=36), nullable=True),
@@ -1129,6 +1130,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["last_host_id"], ["host.id"], name=op.f("fk_vm_last_host_id")),
         sa.ForeignKeyConstraint(["network_id"], ["network.id"], name=op.f("fk_vm_network_id")),
         sa.ForeignKeyConstraint(["offering_id"], ["service_offering.id"], name=op.f("fk_vm_offering_id")),
+        sa.ForeignKeyConstraint(["target_host_id"], ["host.id"], name=op.f("fk_vm_target_host_id")),
         sa.ForeignKeyConstraint(["template_id"], ["template.id"], name=op.f("fk_vm_template_id")),
         sa.ForeignKeyConstraint(["user_data_id"], ["user_data.id"], name=op.f("fk_vm_user_data_id")),
         sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_vm_zone_id")),
@@ -1146,6 +1148,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_vm_name"), ["name"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_network_id"), ["network_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_state"), ["state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_vm_target_host_id"), ["target_host_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_user_data_id"), ["user_data_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_zone_id"), ["zone_id"], unique=False)
 
@@ -1300,6 +1303,7 @@ def upgrade() -> None:
         "volume",
         sa.Column("zone_id", sa.String(length=36), nullable=False),
         sa.Column("pool_id", sa.String(length=36), nullable=True),
+        sa.Column("target_pool_id", sa.String(length=36), nullable=True),
         sa.Column("vm_id", sa.String(length=36), nullable=True),
         sa.Column("offering_id", sa.String(length=36), nullable=True),
         sa.Column("template_id", sa.String(length=36), nullable=True),
@@ -1318,6 +1322,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["domain_id"], ["domain.id"], name=op.f("fk_volume_domain_id")),
         sa.ForeignKeyConstraint(["offering_id"], ["disk_offering.id"], name=op.f("fk_volume_offering_id")),
         sa.ForeignKeyConstraint(["pool_id"], ["storage_pool.id"], name=op.f("fk_volume_pool_id")),
+        sa.ForeignKeyConstraint(
+            ["target_pool_id"], ["storage_pool.id"], name=op.f("fk_volume_target_pool_id")
+        ),
         sa.ForeignKeyConstraint(["template_id"], ["template.id"], name=op.f("fk_volume_template_id")),
         sa.ForeignKeyConstraint(["vm_id"], ["vm.id"], name=op.f("fk_volume_vm_id")),
         sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_volume_zone_id")),
@@ -1327,6 +1334,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_volume_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_pool_id"), ["pool_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_volume_target_pool_id"), ["target_pool_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_template_id"), ["template_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_vm_id"), ["vm_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_volume_zone_id"), ["zone_id"], unique=False)
@@ -1701,6 +1709,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_volume_zone_id"))
         batch_op.drop_index(batch_op.f("ix_volume_vm_id"))
         batch_op.drop_index(batch_op.f("ix_volume_template_id"))
+        batch_op.drop_index(batch_op.f("ix_volume_target_pool_id"))
         batch_op.drop_index(batch_op.f("ix_volume_pool_id"))
         batch_op.drop_index(batch_op.f("ix_volume_domain_id"))
         batch_op.drop_index(batch_op.f("ix_volume_account_id"))
@@ -1758,6 +1767,7 @@ def downgrade() -> None:
     with op.batch_alter_table("vm", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_vm_zone_id"))
         batch_op.drop_index(batch_op.f("ix_vm_user_data_id"))
+        batch_op.drop_index(batch_op.f("ix_vm_target_host_id"))
         batch_op.drop_index(batch_op.f("ix_vm_state"))
         batch_op.drop_index(batch_op.f("ix_vm_network_id"))
         batch_op.drop_index(batch_op.f("ix_vm_name"))

@@ -7,7 +7,7 @@ from mgmt.ops import names
 from mgmt.ops.saga import StepFailed
 from mgmt.reconcile.loop import Reconciler
 from mgmt.store.tables import Host, StoragePool, Vm
-from tests.unit.mgmt.small_cloud import SmallCloud
+from tests.unit.mgmt.small_cloud import SmallCloud, add_host
 
 pytestmark = pytest.mark.unit
 
@@ -45,13 +45,27 @@ def test_a_host_that_cannot_be_emptied_stays_in_service(cloud: SmallCloud) -> No
     assert cloud.row(Host, cloud.host_id).resource_state == "Enabled"
 
 
-def test_a_vm_that_slipped_in_keeps_its_host(cloud: SmallCloud) -> None:
+def test_a_vm_without_another_host_keeps_its_own(cloud: SmallCloud) -> None:
     cloud.run(names.DEPLOY_VM, vm_id=cloud.new_vm(cloud.new_network()).id)
     change_host(cloud, resource_state="PrepareForMaintenance")
-    with pytest.raises(StepFailed, match="Host host1 runs VM web"):
+    with pytest.raises(StepFailed, match="host1 is where it runs"):
         cloud.run(names.PREPARE_HOST, host_id=cloud.host_id)
     assert cloud.row(Host, cloud.host_id).resource_state == "Enabled"
     assert {vm.state for vm in cloud.rows(Vm)} == {"Running"}
+
+
+def test_guests_move_to_another_host(cloud: SmallCloud) -> None:
+    vm = cloud.new_vm(cloud.new_network())
+    cloud.run(names.DEPLOY_VM, vm_id=vm.id)
+    second = add_host(cloud)
+    change_host(cloud, resource_state="PrepareForMaintenance")
+    cloud.run(names.PREPARE_HOST, host_id=cloud.host_id)
+    assert cloud.row(Host, cloud.host_id).resource_state == "Maintenance"
+    row = cloud.row(Vm, vm.id)
+    assert (row.state, row.host_id) == ("Running", second)
+    assert list(cloud.simulator.hosts["172.31.240.1"].domains) == [
+        found.id for found in cloud.rows(Vm) if found.kind != "user"
+    ]
 
 
 def test_reconnecting_asks_the_agent(cloud: SmallCloud) -> None:

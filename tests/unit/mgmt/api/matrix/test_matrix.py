@@ -87,7 +87,7 @@ def sample(parameter: Parameter) -> dict[str, str]:
 
 def named(parameter: Parameter, row_id: str) -> dict[str, str]:
     """A parameter whose value is an id."""
-    (ref,) = refs_of(parameter)
+    ref, *_ = refs_of(parameter)
     return {f"{parameter.name}[0].{ref.key}" if isinstance(ref, InnerRef) else parameter.name: row_id}
 
 
@@ -126,7 +126,7 @@ def test_an_id_is_reached_by_those_who_may(
     world: World, registered: Registered, parameter: Parameter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatch, "_run", lambda *call: REACHED)
-    (ref,) = refs_of(parameter)
+    ref, *_ = refs_of(parameter)
     wrong = []
     for caller in (world.people[name] for name in CALLERS):
         for owner in world.people.values():

@@ -1,0 +1,49 @@
+"""VMs and volumes that move between hosts, cut at every step."""
+
+from mgmt.ops import names
+from mgmt.store.tables import Host, StoragePool, Vm, Volume
+from tests.unit.mgmt.doctor.scenarios import Arguments, Scenario, refused, stopped_vm, town, volume_to_delete
+from tests.unit.mgmt.small_cloud import SmallCloud, add_host
+
+
+def vm_to_move(cloud: SmallCloud) -> Arguments:
+    vm = town(cloud).vm
+    owner = {"account_id": cloud.account_id, "domain_id": cloud.domain_id, "zone_id": cloud.zone_id}
+    data = cloud.add(Volume(**owner, name="data", size=1 << 30))
+    cloud.run(names.ATTACH_VOLUME, volume_id=data.id, vm_id=vm.id)
+    return {"vm_id": vm.id, "host_id": add_host(cloud)}
+
+
+def other_pool(cloud: SmallCloud) -> str:
+    host_id = add_host(cloud)
+    return next(str(pool.id) for pool in cloud.rows(StoragePool) if pool.host_id == host_id)
+
+
+def volume_to_move(cloud: SmallCloud) -> Arguments:
+    volume_id = volume_to_delete(cloud)["volume_id"]
+    return {"pools": {volume_id: other_pool(cloud)}}
+
+
+def disks_to_move(cloud: SmallCloud) -> Arguments:
+    vm_id = stopped_vm(cloud)["vm_id"]
+    pool_id = other_pool(cloud)
+    return {"vm_id": vm_id, "pools": {row.id: pool_id for row in cloud.rows(Volume) if row.vm_id == vm_id}}
+
+
+def host_to_empty(cloud: SmallCloud) -> Arguments:
+    vm_to_move(cloud)
+    with cloud.runtime.database.writing() as session:
+        session.get_one(Host, cloud.host_id).resource_state = "PrepareForMaintenance"
+    assert any(row.kind == "user" for row in cloud.rows(Vm))
+    return {"host_id": cloud.host_id}
+
+
+MOVES = (
+    Scenario(names.MIGRATE_VM, vm_to_move, "migrate VM"),
+    Scenario(names.MIGRATE_VM, refused("put_landing", vm_to_move), "migrate VM, refused there", False),
+    Scenario(names.MIGRATE_VM, refused("depart", vm_to_move), "migrate VM, refused here", False),
+    Scenario(names.MOVE_VOLUMES, volume_to_move, "move detached volume"),
+    Scenario(names.MOVE_VOLUMES, disks_to_move, "move disks of a stopped VM"),
+    Scenario(names.MOVE_VOLUMES, refused("fetch_volume", disks_to_move), "move disks, refused", False),
+    Scenario(names.PREPARE_HOST, host_to_empty, "empty a host of guests"),
+)

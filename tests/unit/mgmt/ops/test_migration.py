@@ -1,0 +1,160 @@
+"""VMs and volumes move between simulated hosts: room, disks, networks, and what failures leave."""
+
+from typing import Any
+
+import pytest
+
+from mgmt.agents.errors import AgentUnreachable
+from mgmt.alloc.affinity import APART
+from mgmt.drivers.faults import Fault
+from mgmt.drivers.simulated_host import SimulatedHost
+from mgmt.ops import names
+from mgmt.ops.saga import StepFailed
+from mgmt.reconcile.loop import Reconciler
+from mgmt.store.tables import AffinityGroup, AffinityMember, Host, StoragePool, Vm, Volume
+from tests.unit.mgmt.small_cloud import SmallCloud, add_host
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def vm(cloud: SmallCloud) -> Vm:
+    made = cloud.new_vm(cloud.new_network())
+    cloud.run(names.DEPLOY_VM, vm_id=made.id)
+    return made
+
+
+def change(cloud: SmallCloud, table: type[Any], row_id: str, **columns: Any) -> None:
+    with cloud.runtime.database.writing() as session:
+        for name, value in columns.items():
+            setattr(session.get_one(table, row_id), name, value)
+
+
+def first(cloud: SmallCloud) -> SimulatedHost:
+    return cloud.simulator.hosts["172.31.240.1"]
+
+
+def second(cloud: SmallCloud) -> SimulatedHost:
+    return cloud.simulator.hosts["172.31.240.2"]
+
+
+def root_of(cloud: SmallCloud, vm: Vm) -> Volume:
+    return next(row for row in cloud.rows(Volume) if row.vm_id == vm.id)
+
+
+def test_a_vm_takes_its_disks_and_networks_along(cloud: SmallCloud, vm: Vm) -> None:
+    there = add_host(cloud)
+    network = next(iter(second_networks(cloud)), None)
+    assert network is None
+    cloud.run(names.MIGRATE_VM, vm_id=vm.id)
+    row, root = cloud.row(Vm, vm.id), root_of(cloud, vm)
+    assert (row.state, row.host_id, row.last_host_id, row.target_host_id) == (
+        "Running", there, cloud.host_id, None,
+    )  # fmt: skip
+    assert (cloud.row(StoragePool, root.pool_id).host_id, root.target_pool_id) == (there, None)
+    assert second(cloud).status[vm.id].state == "running"
+    assert root.id in second(cloud).volumes
+    assert vm.id not in first(cloud).domains
+    assert root.id not in first(cloud).volumes
+    assert second(cloud).landings == {}
+    # The router stays, so the network is on both hosts, each the other's peer.
+    for host, peer in ((first(cloud), "172.31.240.2"), (second(cloud), "172.31.240.1")):
+        assert host.state is not None
+        assert [network.peers for network in host.state.networks] == [(peer,)]
+    cloud.run(names.STOP_VM, vm_id=vm.id)
+    cloud.run(names.START_VM, vm_id=vm.id)
+    assert cloud.row(Vm, vm.id).host_id == there, "it starts where its disks are"
+
+
+def second_networks(cloud: SmallCloud) -> list[str]:
+    host = cloud.simulator.hosts.get("172.31.240.2")
+    return [network.id for network in host.state.networks] if host and host.state else []
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"memory_mib": 600}, "host2 has"),
+        ({"acceleration": "kvm"}, "runs VMs by kvm, not by qemu"),
+        ({"state": "Alert"}, "host2 is Alert"),
+        ({"resource_state": "Disabled"}, "host2 is Disabled"),
+    ],
+)
+def test_hosts_that_do_not_take_it(cloud: SmallCloud, vm: Vm, columns: dict[str, Any], words: str) -> None:
+    change(cloud, Host, add_host(cloud), **columns)
+    with pytest.raises(StepFailed, match=words):
+        cloud.run(names.MIGRATE_VM, vm_id=vm.id)
+    assert cloud.row(Vm, vm.id).state == "Running"
+
+
+def test_affinity_holds_on_the_way(cloud: SmallCloud, vm: Vm) -> None:
+    there = add_host(cloud)
+    other = cloud.new_vm(cloud.new_network("second", "10.1.2.0/24"), "other")
+    owner = {"account_id": cloud.account_id, "domain_id": cloud.domain_id}
+    group = cloud.add(AffinityGroup(**owner, name="apart", type=APART))
+    cloud.add(*(AffinityMember(group_id=group.id, vm_id=one.id) for one in (vm, other)))
+    change(cloud, Vm, vm.id, state="Migrating", target_host_id=there)
+    with pytest.raises(StepFailed, match="has a VM of an anti-affinity group"):
+        cloud.run(names.DEPLOY_VM, vm_id=other.id)
+
+
+def test_room_is_taken_at_both_ends(cloud: SmallCloud, vm: Vm) -> None:
+    there = add_host(cloud)
+    change(cloud, Host, there, memory_mib=512 + 256)
+    change(cloud, Vm, vm.id, state="Migrating", target_host_id=there, memory=256)
+    other = cloud.new_vm(cloud.new_network("second", "10.1.2.0/24"), "other")
+    with pytest.raises(StepFailed, match="no host"):
+        cloud.run(names.DEPLOY_VM, vm_id=other.id, host_id=there)
+
+
+def test_the_loop_leaves_a_vm_alone_that_moves(cloud: SmallCloud, vm: Vm) -> None:
+    change(cloud, Vm, vm.id, state="Migrating", target_host_id=add_host(cloud))
+    first(cloud).status.pop(vm.id)
+    loop = Reconciler(cloud.runtime, monotonic=lambda: cloud.clock.now.timestamp())
+    loop.tick()
+    loop.wait_idle()
+    loop.stop()
+    assert cloud.row(Vm, vm.id).state == "Migrating"
+
+
+def test_a_vm_that_moved_although_the_answer_was_lost_stays_there(cloud: SmallCloud, vm: Vm) -> None:
+    there = add_host(cloud)
+    lost = AgentUnreachable("host1", "no answer")
+    cloud.simulator.faults.plan(Fault(call="depart", error=lost, is_done=True))
+    with pytest.raises(StepFailed, match="no answer"):
+        cloud.run(names.MIGRATE_VM, vm_id=vm.id)
+    assert cloud.said == []
+    row = cloud.row(Vm, vm.id)
+    assert (row.state, row.host_id) == ("Running", there)
+    assert vm.id not in first(cloud).domains
+    assert first(cloud).volumes.keys() & second(cloud).volumes.keys() == set()
+
+
+def test_a_detached_volume_moves_with_what_is_in_it(cloud: SmallCloud, vm: Vm) -> None:
+    owner = {"account_id": cloud.account_id, "domain_id": cloud.domain_id, "zone_id": cloud.zone_id}
+    data = cloud.add(Volume(**owner, name="data", size=1 << 30))
+    cloud.run(names.ATTACH_VOLUME, volume_id=data.id, vm_id=vm.id)
+    cloud.run(names.DETACH_VOLUME, volume_id=data.id)
+    there = add_host(cloud)
+    pool = next(row for row in cloud.rows(StoragePool) if row.host_id == there)
+    cloud.run(names.MOVE_VOLUMES, pools={data.id: pool.id})
+    row = cloud.row(Volume, data.id)
+    assert (row.pool_id, row.state, row.target_pool_id) == (pool.id, "Ready", None)
+    assert data.id in second(cloud).volumes
+    assert data.id in second(cloud).kept, "it outlives VMs there too"
+    assert data.id not in first(cloud).volumes
+    with pytest.raises(StepFailed, match="already"):
+        cloud.run(names.MOVE_VOLUMES, pools={data.id: pool.id})
+
+
+def test_a_stopped_vm_starts_where_its_disks_went(cloud: SmallCloud, vm: Vm) -> None:
+    there = add_host(cloud)
+    pool = next(row for row in cloud.rows(StoragePool) if row.host_id == there)
+    root = root_of(cloud, vm)
+    with pytest.raises(StepFailed, match="its volumes move while it is Stopped"):
+        cloud.run(names.MOVE_VOLUMES, pools={root.id: pool.id}, vm_id=vm.id)
+    cloud.run(names.STOP_VM, vm_id=vm.id)
+    cloud.run(names.MOVE_VOLUMES, pools={root.id: pool.id}, vm_id=vm.id)
+    assert vm.id not in first(cloud).domains
+    cloud.run(names.START_VM, vm_id=vm.id)
+    assert cloud.row(Vm, vm.id).host_id == there
