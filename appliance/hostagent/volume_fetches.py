@@ -41,7 +41,7 @@ class VolumeFetches:
         return True
 
     def _fetch(self, copy: VolumeFetch, path: Path, operation: Operation) -> None:
-        volume, part = copy.volume, path.with_suffix(".copy")
+        volume, part = copy.volume, path.with_suffix(".new")
         base = None
         if volume.base is not None:
             base = self._templates.base(volume.base, operation.say, operation.cancelled)
