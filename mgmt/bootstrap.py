@@ -1,6 +1,9 @@
 """First start of a management server: folders, key, database, defaults, the administrator's password."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +13,8 @@ from mgmt.store.defaults import add_defaults
 from mgmt.store.migrate import upgrade
 from mgmt.store.sealing import Seal, load_seal
 
+#: Locked by the server that runs on the home.
+LOCK_FILE = "server.lock"
 PASSWORD_FILE = "admin-password"  # noqa: S105 (a file's name)
 
 
@@ -39,6 +44,25 @@ def open_store(home: Path) -> Opened:
         if password is not None:
             write_password(folder / PASSWORD_FILE, password)
     return Opened(config=config, database=database, seal=seal, password=password)
+
+
+class Occupied(Exception):
+    """A management server runs on this home."""
+
+
+@contextmanager
+def occupied(home: Path) -> Iterator[None]:
+    """Keep other servers, and restores, off this home. Raises Occupied. Forked processes keep it too."""
+    path = home / "mgmt" / LOCK_FILE
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("a") as file:
+        if os.geteuid() == 0:  # a restore by root: the server's user must be able to lock it too
+            os.fchown(file.fileno(), path.parent.stat().st_uid, path.parent.stat().st_gid)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Occupied(f"a management server runs on {home}; stop it first (`pileus down`)") from None
+        yield
 
 
 def write_password(path: Path, password: str) -> None:

@@ -16,7 +16,7 @@ from gunicorn.app.base import BaseApplication
 from sqlalchemy.exc import OperationalError
 
 from mgmt.api.app import create_app
-from mgmt.bootstrap import Opened, open_store
+from mgmt.bootstrap import Opened, occupied, open_store
 from mgmt.config import load_config
 from mgmt.metrics.page import TOKEN_FILE, create_metrics, load_token
 from mgmt.ops.runtime import Runtime
@@ -84,7 +84,8 @@ def serve(
     }
     if ready is not None:
         options["post_worker_init"] = lambda _worker: ready()
-    Server(options, lambda: build(await_store(home), prepare)).run()
+    with occupied(home):
+        Server(options, lambda: build(await_store(home), prepare)).run()
 
 
 def await_store(home: Path) -> Opened:

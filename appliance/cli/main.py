@@ -7,6 +7,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from appliance.backup.commands import backup_command, restore_command
 from appliance.cli.api.commands import api_command, shell_command
 from appliance.launcher.settings import Settings, read_settings
 from appliance.launcher.steps import StepFailed, run_steps
@@ -117,6 +118,8 @@ def doctor() -> None:
 
 
 main.add_command(image_group, "image")
+main.add_command(backup_command)
+main.add_command(restore_command)
 main.add_command(api_command)
 main.add_command(shell_command)
 

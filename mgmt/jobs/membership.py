@@ -56,9 +56,11 @@ class Membership:
             if not servers.beat(self._database, self._me):
                 raise servers.CutOff("another server declared this one dead")
             self._heard = time.monotonic()
-            for name in servers.bury(self._database):
-                log.error("management server %s is dead: it was silent for %s s", name, servers.DEAD_AFTER)
-            self._look_after(servers.living(self._database))
+            buried = servers.bury(self._database)
+            living = servers.living(self._database)
+            if buried or self._others - living:  # also who left, and who died before it had taken over
+                self._take_over()
+            self._others = living
         except servers.CutOff as reason:
             self._end(str(reason))
         except SQLAlchemyError as error:
@@ -66,12 +68,6 @@ class Membership:
             log.warning("no heartbeat since %d s, because %s", silence, error)
             if silence > GIVE_UP_AFTER and self._database.engine.dialect.name == "postgresql":
                 self._end(f"the database did not answer for {silence:.0f} s")
-
-    def _look_after(self, living: set[str]) -> None:
-        """Those who are gone leave work behind; what one taker leaves when it dies is seen by its going."""
-        if self._others - living:
-            self._take_over()
-        self._others = living
 
     def _run(self) -> None:
         while not self._stopping.wait(BEAT_EVERY):

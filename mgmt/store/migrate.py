@@ -6,6 +6,7 @@ and writes a new revision for the difference; have it formatted, and read it, be
 
 import sys
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from mgmt.store.database import Database, take_turn
 from mgmt.store.tables import Base
@@ -31,6 +33,32 @@ def differences(database: Database) -> list[Any]:
     """What the code's tables have that the database lacks, and the reverse; empty when they are equal."""
     with database.engine.connect() as connection:
         return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+
+def revision_of(database: Database) -> str:
+    """The newest revision that a database has seen; empty if it has seen none."""
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def newest() -> str:
+    """The newest revision there is."""
+    return str(ScriptDirectory(str(SCRIPTS)).get_current_head())
+
+
+def knows(revision: str) -> bool:
+    """Whether a revision leads to the newest one."""
+    return revision in {script.revision for script in ScriptDirectory(str(SCRIPTS)).walk_revisions()}
+
+
+def fingerprint() -> str:
+    """A digest of the tables in the code: two of one revision differ while that is under development."""
+    columns = sorted(
+        f"{table.name}.{column.name} {column.type!r} {column.nullable}"
+        for table in Base.metadata.sorted_tables
+        for column in table.columns
+    )
+    return sha256("\n".join(columns).encode()).hexdigest()
 
 
 def write_revision(message: str) -> None:

@@ -5,6 +5,7 @@ dead is cut off: its connections end, and it gets no new ones. So whatever it st
 slow, changes nothing; it must start anew, as another incarnation.
 """
 
+import logging
 import os
 import platform
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,8 @@ from mgmt.config import MgmtConfig
 from mgmt.store.database import Database
 from mgmt.store.tables import ManagementServer
 from mgmt.store.tables.base import new_id
+
+log = logging.getLogger(__name__)
 
 #: Seconds of silence after which a server is dead.
 DEAD_AFTER = 20
@@ -102,7 +105,9 @@ def bury(database: Database) -> Sequence[str]:
         buried = session.scalars(query.returning(ManagementServer.name)).all()
         old = ManagementServer.last_seen < moment - FORGET_AFTER
         session.execute(delete(ManagementServer).where(ManagementServer.state == DOWN, old))
-        return buried
+    for name in buried:
+        log.error("management server %s is dead: it was silent for more than %d s", name, DEAD_AFTER)
+    return buried
 
 
 def living(database: Database) -> set[str]:
