@@ -17,6 +17,8 @@ from mgmt.store.tables import FailedLogIn
 
 MOST_FAILURES = 10
 WINDOW = timedelta(minutes=5)
+#: How far the clocks of two servers may differ.
+SKEW = timedelta(minutes=1)
 MOST_KEYS = 10_000
 SITE_BITS = 64
 Key = tuple[str, str]
@@ -66,8 +68,9 @@ def settle(session: Session, key: Key, now: datetime, *, right: bool) -> None:
 
 
 def _recent(row: FailedLogIn | None, now: datetime) -> list[float]:
-    since = (now - WINDOW).timestamp()
-    return [moment for moment in row.times if moment > since] if row is not None else []
+    """Failures within the window; those of a clock that was ahead and went back do not ban anybody."""
+    since, until = (now - WINDOW).timestamp(), (now + SKEW).timestamp()
+    return [moment for moment in row.times if since < moment <= until] if row is not None else []
 
 
 def _make_room(session: Session, now: datetime) -> None:

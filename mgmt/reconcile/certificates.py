@@ -76,7 +76,9 @@ class Certificates:
         now = self._runtime.now()
         subjects = [*self._machines(), *self._hosts()]
         self._forget({subject.id for subject in subjects})
-        turn = [subject for subject in subjects if self._next.get(subject.id, now) <= now]
+        # Nobody's turn is further away than a pause, whatever the clock was when it was noted.
+        waiting = {subject for subject, due in self._next.items() if now < due <= now + PAUSE}
+        turn = [subject for subject in subjects if subject.id not in waiting]
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="certificates") as pool:
             for _ in pool.map(self._look_at, turn):
                 pass

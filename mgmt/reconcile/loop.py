@@ -14,7 +14,7 @@ from mgmt.reconcile.decide import Action, decide
 from mgmt.reconcile.look import take_snapshot
 from mgmt.reconcile.policies import run_policies
 from mgmt.reconcile.renew import renew
-from mgmt.reconcile.sweep import Sweeper, record_usage
+from mgmt.reconcile.sweep import Sweeper
 from mgmt.reconcile.tidy import PAUSE, tidy
 from mgmt.reconcile.traffic import watch_traffic
 from mgmt.reconcile.watch import watch_health, watch_templates
@@ -64,7 +64,7 @@ class Reconciler:
         self._thread: threading.Thread | None = None
         self._ticks = 0
         self._tidied = monotonic()
-        self._sweeper = Sweeper(runtime)
+        self._sweeper = Sweeper(runtime, monotonic)
 
     def start(self) -> None:
         """Run in a thread of its own."""
@@ -105,7 +105,6 @@ class Reconciler:
         self._sweep_jobs()
         if count % INFO_EVERY == 0:
             self._sweeper.sweep()
-            record_usage(self._runtime)
             renew(self._runtime)
             unrenewed = dict(self._certificates.unrenewed)
             update_alerts(self._runtime, {subject: left.days_left for subject, left in unrenewed.items()})

@@ -5,6 +5,7 @@ the snapshot's row and job, so that neither a crash nor a second server runs it 
 """
 
 import logging
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -35,6 +36,13 @@ def run_policies(runtime: Runtime) -> int:
         )
         policy_ids = session.scalars(due.order_by(SnapshotPolicy.next_run).limit(MOST_AT_ONCE)).all()
     return sum(_run(runtime, policy_id) for policy_id in policy_ids)
+
+
+def bring_near(session: Session, moment: datetime) -> None:
+    """Policies whose next run is further away than their schedule says: the clock was ahead and went back."""
+    for policy in session.scalars(select(SnapshotPolicy).where(SnapshotPolicy.removed.is_(None))):
+        schedule = read_schedule(Interval(policy.interval), policy.schedule, policy.timezone)
+        policy.next_run = min(policy.next_run, schedule.next_after(moment))
 
 
 def _run(runtime: Runtime, policy_id: str) -> int:

@@ -1,6 +1,8 @@
 """Old rows go: ended sessions, jobs nobody asks for any more, VMs destroyed long ago. Usage is summed up."""
 
 import logging
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
@@ -23,6 +25,8 @@ from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.uploads import abandon_unsent
 from mgmt.ops.usage import aggregate
 from mgmt.ops.vm_workflows import expunge_vm
+from mgmt.reconcile.policies import bring_near
+from mgmt.reconcile.steady import Steady
 from mgmt.store.configured import configured
 from mgmt.store.tables import Alert, Event, FailedLogIn, Job, LoginSession, Vm
 
@@ -36,37 +40,49 @@ FAILURES_KEPT = timedelta(hours=1)
 
 
 class Sweeper:
-    """Removes what is over; remembers when it last looked for VMs to expunge, and for old events."""
+    """Removes what is over; remembers when it last looked for VMs to expunge, and for old events.
 
-    def __init__(self, runtime: Runtime) -> None:
+    By their age things go only while the clock is steady: one that jumped a day ahead must not cost a VM.
+    """
+
+    def __init__(self, runtime: Runtime, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._runtime = runtime
+        self._steady = Steady(runtime.now, monotonic)
         self._expunged: datetime | None = None
         self._purged: datetime | None = None
 
     def sweep(self) -> None:
         """Look once. How long things are kept is configured."""
         moment = self._runtime.now()
+        if not self._steady.look():
+            return
         with self._runtime.database.writing() as session:
             _end(session, moment)
             expire_exports(session, moment)
             abandon_unsent(session, moment)
-            if self._purged is None or moment - self._purged >= PURGE_PAUSE:
+            if _is_due(self._purged, moment, PURGE_PAUSE):
                 self._purged = moment
+                bring_near(session, moment)
                 _purge(session, moment)
             every = timedelta(seconds=configured(session, EXPUNGE_INTERVAL))
             delay = timedelta(seconds=configured(session, EXPUNGE_DELAY))
-        if self._expunged is None or moment - self._expunged >= every:
+        if _is_due(self._expunged, moment, every):
             self._expunged = moment
             for vm_id in _expired(self._runtime, moment - delay):
                 _expunge(self._runtime, vm_id)
+        self._record_usage(moment)
+
+    def _record_usage(self, moment: datetime) -> None:
+        """Make the usage records of days that are over, unless that is switched off."""
+        with self._runtime.database.reading() as session:
+            enabled = configured(session, USAGE_ENABLED)
+        if enabled:
+            aggregate(self._runtime.database, moment)
 
 
-def record_usage(runtime: Runtime) -> None:
-    """Make the usage records of days that are over, unless that is switched off."""
-    with runtime.database.reading() as session:
-        enabled = configured(session, USAGE_ENABLED)
-    if enabled:
-        aggregate(runtime.database, runtime.now())
+def _is_due(last: datetime | None, moment: datetime, every: timedelta) -> bool:
+    """Whether it is time again; also when the last time is yet to come, because the clock went back."""
+    return last is None or not timedelta(0) <= moment - last < every
 
 
 def _end(session: Session, moment: datetime) -> None:

@@ -93,7 +93,7 @@ def _compare(session: Session, row: Any, open_spans: list[UsageSpan], fresh: Map
         if use in wanted:
             wanted.discard(use)
         else:
-            span.ended = now()
+            span.ended = max(now(), span.started)  # the clock may have gone back
     for use in wanted:
         session.add(_span(row, use))
 

@@ -328,7 +328,7 @@ def test_events_and_alerts_go_after_their_days(bare_cloud: SmallCloud) -> None:
         alert.resolved = created
         bare_cloud.add(alert)
     bare_cloud.add(Alert(type=7, name="x", description="lasts", last_sent=moment - timedelta(days=99)))
-    sweeper = Sweeper(bare_cloud.runtime)
+    sweeper = Sweeper(bare_cloud.runtime, bare_cloud.clock.seconds)
     sweeper.sweep()
     assert sorted(row.type for row in bare_cloud.rows(Event)) == ["DAYS.1", "DAYS.14"]
     assert len(bare_cloud.rows(Alert)) == 4, "0 is for ever"
