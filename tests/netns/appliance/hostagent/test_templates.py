@@ -31,6 +31,7 @@ class Storage:
     """An HTTPS server in the place of a storage VM; `cuts` connections end in the middle of the body."""
 
     def __init__(self, authority: Authority, folder: Path) -> None:
+        self.authority = authority
         self.content, self.cuts, self.delay = b"", 0, threading.Event()
         self.requests: list[str] = []
         self.delay.set()
