@@ -17,6 +17,7 @@ from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.workflows import run
 from mgmt.pki.authority import Authority
 from mgmt.reconcile.loop import Reconciler
+from tests.unit.mgmt.api.decoding import wrong_types
 
 #: Rounds of the loop in one turn: what one starts, the next ones see.
 ROUNDS = 3
@@ -81,7 +82,7 @@ class Storyteller:
             self.loop.wait_idle()
 
     def play(self, example: Example) -> None:
-        """One call; its answer has what the example says."""
+        """One call; its answer has what the example says, in types that the Go SDK decodes."""
         user = example.user or "admin"
         if user not in self.clients:
             self.clients[user] = self.api.client(user)
@@ -91,6 +92,8 @@ class Storyteller:
         body = said.body
         if "jobid" in body and example.command != "queryAsyncJobResult":
             body = self._result(example, user, body["jobid"])
+        problems = wrong_types(example.command, body)
+        assert not problems, f"{example.place}: {problems}"
         answer = unpack(body)
         if example.kept:
             self.kept[example.kept] = answer
