@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.api.membership import find_membership, is_invited, project_accounts_of, share_project
 from mgmt.model.errors import PermissionDenied
-from mgmt.model.states import AccountType, Allocation, RoleType
+from mgmt.model.states import AccountType, AddressState, Allocation, RoleType
 from mgmt.store import tables
 from mgmt.store.tables import Account, Domain, LoginSession, User
 from mgmt.store.tables.base import Identified
@@ -277,6 +277,12 @@ POLICIES: dict[type[Identified], Policy] = {
 def may_have(caller: Caller, session: Session, row: Identified, *, use: bool = False) -> bool:
     """Whether the table's policy lets the caller have the row."""
     return POLICIES[type(row)](caller, session, row, use)
+
+
+def is_gone(caller: Caller, row: Identified) -> bool:
+    """Whether a row is there for root administrators only: an address that was released is nobody's, and
+    clients look for the words on what does not exist."""
+    return isinstance(row, tables.PublicAddress) and row.state == AddressState.free and not caller.is_root
 
 
 def authorize(caller: Caller, session: Session, row: Identified, *, use: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from mgmt.api.access import Caller, InnerRef, Ref, authorize
+from mgmt.api.access import Caller, InnerRef, Ref, authorize, is_gone
 from mgmt.api.call import Call, Context, Owner
 from mgmt.api.lists import Listing
 from mgmt.api.ownership import OWNER, PROJECT, find_owner, is_any_project
@@ -122,7 +122,7 @@ def _find(call: Call, name: str, ref: Ref, value: str | list[str]) -> list[str]:
     query = select(ref.table).where(ref.table.id.in_(ids), ref.table.removed.is_(None))
     rows: dict[str, Identified] = {row.id: row for row in call.session.scalars(query)}
     for row_id in ids:
-        if row_id not in rows:
+        if row_id not in rows or is_gone(call.caller, rows[row_id]):
             raise unknown_entity(name, row_id)
         authorize(call.caller, call.session, rows[row_id], use=ref.use)
         call.rows[ref.table, row_id] = rows[row_id]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_type_hints
 
 from msgspec import Meta
+from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Select, UnaryExpression, func, or_, select
 from sqlalchemy.sql import operators
 
@@ -59,7 +60,10 @@ class Listing(Command, kw_only=True, frozen=True):
 
 
 class PlainListCommand(Listing, kw_only=True, frozen=True):
-    """A list of what is in no table; its spec names the response and the `key`."""
+    """A list of what is in no table; its spec names the response and the `key`. A keyword searches all its
+    texts."""
+
+    keyword: str | None = None
 
     def items(self, call: Call) -> Sequence[Response]:
         """All items."""
@@ -68,7 +72,8 @@ class PlainListCommand(Listing, kw_only=True, frozen=True):
     def fetch(self, call: Call) -> tuple[int, list[Response]]:
         """One page of the items."""
         start, size = self.window()
-        items = self.items(call)
+        wanted = (self.keyword or "").lower()
+        items = [item for item in self.items(call) if not wanted or _mentions(item, wanted)]
         return len(items), list(items[start:] if size is None else items[start : start + size])
 
 
@@ -187,6 +192,11 @@ class OwnedListCommand(ListCommand, kw_only=True, frozen=True):
             )
             query = query.where(table.id.in_(tagged))
         return query
+
+
+def _mentions(item: Response, text: str) -> bool:
+    """Whether a field of an answer holds `text`, which is in lower case."""
+    return any(text in value.lower() for value in asdict(item).values() if isinstance(value, str))
 
 
 def _reversed(column: Any) -> Any:

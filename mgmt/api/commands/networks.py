@@ -122,20 +122,37 @@ def _check_providers(call: Call, zone: Zone) -> None:
 
 
 class UpdateNetwork(AsyncCommand, kw_only=True, frozen=True):
-    """Updates a network's name and text."""
+    """Updates a network's name, text and DNS domain."""
 
     spec = Spec(answer=NETWORK, access=EVERYONE, event="NETWORK.UPDATE")
 
     id: Annotated[str, Ref(Network)]
     name: str | None = None
     displaytext: str | None = None
+    networkdomain: Annotated[str | None, "the DNS domain of its guests"] = None
+    networkofferingid: Annotated[str | None, Ref(NetworkOffering, use=True), "its offering, which stays"] = (
+        None
+    )
+    guestvmcidr: Annotated[str | None, "its addresses, which stay"] = None
 
     def run(self, call: Call) -> Job:
-        """Change what was sent; the router does not know these names."""
+        """Change what was sent; of these the router knows the domain only."""
         row = call.row(Network, self.id)
+        if self.networkofferingid not in (None, row.offering_id):
+            raise wrong_value(
+                "networkofferingid", self.networkofferingid, "the network's own: make another one"
+            )
+        if self.guestvmcidr not in (None, row.cidr):
+            raise wrong_value("guestvmcidr", self.guestvmcidr, f"the network's own, {row.cidr}")
         row.name = self.name or row.name
         row.display_text = self.displaytext or row.display_text
-        return call.finish(kind="Network", about=row)
+        domain = read_network_domain(self.networkdomain)
+        if domain in (None, row.network_domain):
+            return call.finish(kind="Network", about=row)
+        row.network_domain = str(domain)
+        if row.state != NetworkState.implemented:
+            return call.finish(kind="Network", about=row)
+        return call.submit(names.RESTART_NETWORK, {"network_id": row.id}, kind="Network", about=row)
 
 
 class DeleteNetwork(AsyncCommand, kw_only=True, frozen=True):

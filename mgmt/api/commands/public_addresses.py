@@ -9,7 +9,7 @@ from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import wrong_value
+from mgmt.api.params import unknown_entity, wrong_value
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.networks import PUBLIC_ADDRESS
 from mgmt.model.errors import InUse, ParameterError, RuleConflict
@@ -94,6 +94,8 @@ class DisassociateIpAddress(AsyncCommand, kw_only=True, frozen=True):
             raise ParameterError(
                 f"{row.address} is the network's source NAT address; delete the network instead"
             )
+        if row.state == AddressState.free:
+            raise unknown_entity("id", row.id)
         if row.is_system or row.state != AddressState.allocated:
             raise ParameterError(f"{row.address} is {row.state}; only an allocated address can be released")
         return call.submit(names.RELEASE_ADDRESS, {"address_id": row.id}, kind="IpAddress", about=row)

@@ -110,7 +110,7 @@ def find_key(call: Call, name: str, account_id: str | None = None) -> SshKeyPair
     row = call.session.scalar(_named(call, name, account_id))
     if row is None:
         account = call.session.get_one(Account, account_id or call.owner.account.id).name
-        raise ParameterError(f"A key pair with name {name} does not exist for account {account}")
+        raise ParameterError(f"A key pair with name '{name}' does not exist for account {account}")
     return row
 
 

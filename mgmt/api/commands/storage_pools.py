@@ -32,6 +32,7 @@ class ListStoragePools(ListCommand, kw_only=True, frozen=True):
     podid: Annotated[str | None, Ref(Pod), Equals(StoragePool.pod_id)] = None
     clusterid: Annotated[str | None, Ref(Cluster), Equals(StoragePool.cluster_id)] = None
     hostid: Annotated[str | None, Ref(Host), Equals(StoragePool.host_id)] = None
+    status: Annotated[str | None, "Up, Disabled or Maintenance", Equals(StoragePool.state)] = None
     scope: Annotated[str | None, "HOST", Equals(StoragePool.scope)] = None
     path: Annotated[str | None, "the pool's name on its host", Equals(StoragePool.path)] = None
 

@@ -43,6 +43,9 @@ TAGGABLE: dict[str, type[Identified]] = {
 }
 """CloudStack's names of what can be tagged."""
 
+ALSO: dict[str, type[Identified]] = {"FirewallRule": tables.EgressRule}
+"""Further tables of a name: CloudStack keeps rules of both directions in one."""
+
 _NAMES = {name.lower(): name for name in TAGGABLE}
 MOST_TEXT = 255
 
@@ -123,9 +126,12 @@ def read_type(text: str) -> str:
 
 def find_resources(call: Call, kind: str, ids: list[str]) -> list[Any]:
     """The rows, authorized. Raises `ParameterError`, `PermissionDenied`."""
-    table = TAGGABLE[kind]
-    query = select(table).where(table.id.in_([item.lower() for item in ids]), table.removed.is_(None))
-    rows = {row.id: row for row in call.session.scalars(query)}
+    wanted = [item.lower() for item in ids]
+    rows: dict[str, Any] = {}
+    for table in (TAGGABLE[kind], ALSO.get(kind)):
+        if table is not None and len(rows) < len(wanted):
+            query = select(table).where(table.id.in_(wanted), table.removed.is_(None))
+            rows |= {row.id: row for row in call.session.scalars(query)}
     for row_id in ids:
         if row_id.lower() not in rows:
             raise unknown_entity("resourceids", row_id)

@@ -248,6 +248,19 @@ def test_source_nat_address_is_not_released(world: World) -> None:
         world.call("disassociateIpAddress", id=world.ids["net-source"])
 
 
+def test_a_network_gets_another_domain_and_keeps_the_rest(world: World) -> None:
+    network = world.network()
+    world.call("updateNetwork", id=network.id, name="new", networkofferingid=network.offering_id)
+    assert world.context.jobs.started == [], "no router is asked"
+    world.call("updateNetwork", id=network.id, networkdomain="Shop.Example.org")
+    assert world.last_job().arguments == {"network_id": network.id}
+    (shown,) = world.call("listNetworks", id=network.id)["network"]
+    assert (shown["name"], shown["networkdomain"]) == ("new", "shop.example.org")
+    for name, value in (("guestvmcidr", "10.9.9.0/24"), ("networkdomain", "no domain")):
+        with pytest.raises(ParameterError, match=f"parameter {name}"):
+            world.call("updateNetwork", id=network.id, **{name: value})
+
+
 def balance(world: World, **sent: str) -> str:
     """A load balancer rule whose job has ended well; its id."""
     made = world.call(
@@ -353,3 +366,14 @@ def test_bob_has_no_part_in_it(world: World) -> None:
         "listPortForwardingRules",
     ):
         assert world.call(command, "bob", listall="true") == {}
+
+
+def test_egress_rules_are_tagged_as_firewall_rules(world: World) -> None:
+    network = world.network()
+    made = world.call("createEgressFirewallRule", networkid=network.id, protocol="all")["id"]
+    tag = {"tags[0].key": "team", "tags[0].value": "red"}
+    world.call("createTags", resourceids=made, resourcetype="FirewallRule", **tag)
+    (shown,) = world.call("listEgressFirewallRules", **tag)["firewallrule"]
+    assert (shown["id"], shown["tags"]) == (made, [{"key": "team", "value": "red"}])
+    with pytest.raises(PermissionDenied):
+        world.call("createTags", "bob", resourceids=made, resourcetype="FirewallRule", **tag)
