@@ -34,7 +34,7 @@ class DirectJobs:
         job = rows.begin(self.runtime, job_id)
         if job is None:
             return
-        saga = Saga(run_directly, lambda step: rows.say(self.runtime, job_id, step))
+        saga = Saga(run_directly)
         try:
             run(self.runtime, saga, job["workflow"], job["arguments"])
         except StepFailed as failure:
