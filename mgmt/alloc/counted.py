@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from mgmt.alloc.limits import Amounts, count_all, lock_counts, release_all
 from mgmt.alloc.sizes import CPUS, MEMORY, size_of
 from mgmt.model.resources import ResourceType
-from mgmt.model.states import AddressState, VmKind, VmState
+from mgmt.model.states import AddressState, TemplateState, VmKind, VmState
 from mgmt.store.tables import (
     Account,
     Domain,
@@ -166,7 +166,9 @@ def _queries(account_ids: list[str]) -> list[tuple[tuple[ResourceType, ...], Any
         (
             (kinds.template, kinds.secondary_storage),
             Template,
-            select(Template.account_id, func.count(), func.sum(Template.size)),
+            select(Template.account_id, func.count(), func.sum(Template.size)).where(
+                Template.state != TemplateState.deleted
+            ),
         ),
         (
             (kinds.snapshot, kinds.secondary_storage),

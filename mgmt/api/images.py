@@ -15,6 +15,7 @@ from mgmt.model.os_types import os_type_by_id
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import ImageKind, TemplateState
 from mgmt.ops import names
+from mgmt.ops.template_zones import in_zone, shown_ids
 from mgmt.ops.templates import touch_storage
 from mgmt.store.configured import configured
 from mgmt.store.tables import ImageStore, Job, Template, TemplatePermission, Vm, Zone
@@ -55,18 +56,26 @@ def image_scope(call: Call, name: str, value: str, mine: Scope, *, is_narrowed: 
     accounts = (call.caller.account.id, call.owner.account.id)
     granted = select(TemplatePermission.template_id).where(TemplatePermission.account_id.in_(accounts))
     if value == "sharedexecutable":
-        return Template.id.in_(granted)
+        return shown_ids().in_(granted)  # type: ignore[no-any-return]
     if value == "executable" and mine is not None:
-        return or_(mine, public, Template.id.in_(granted))
+        return or_(mine, public, shown_ids().in_(granted))
     return mine
 
 
 def narrow_images(query: Select[Any], kind: ImageKind, value: str, hypervisor: str | None) -> Select[Any]:
     """One kind only, and of it only what can be deployed, where that was asked."""
-    query = query.where(Template.kind == kind)
+    query = query.where(Template.kind == kind, Template.state != TemplateState.deleted)
     if hypervisor and hypervisor.upper() != "KVM":
         return query.where(Template.id.is_(None))
     return query.where(Template.state == TemplateState.ready) if value in EXECUTABLE else query
+
+
+def by_shown_id(query: Select[Any], row_id: str | None, ids: list[str] | None) -> Select[Any]:
+    """Only these, in every zone that has them."""
+    for wanted in ([row_id] if row_id is not None else None, ids):
+        if wanted is not None:
+            query = query.where(or_(Template.id.in_(wanted), Template.home_id.in_(wanted)))
+    return query
 
 
 def zone_of(call: Call, zone_id: str | None, zone_ids: list[str] | None = None) -> Zone:
@@ -108,13 +117,22 @@ def check_public(call: Call, account_id: str) -> None:
         raise PermissionDenied(f"Only administrators make templates public here ({name} is false)")
 
 
-def delete(call: Call, row: Template, *, forced: bool, word: str) -> Job:
-    """Submit the removal of a template or an ISO. Raises InUse while a VM is made of it, unless forced."""
+def delete(call: Call, row: Template, *, forced: bool, word: str, zone_id: str | None = None) -> Job:
+    """Submit the removal of a template or an ISO, from one zone or all.
+
+    Raises InUse while a VM there is made of it, unless forced; ParameterError if it is not there.
+    """
     made = Vm.template_id == row.id
+    if zone_id is not None:
+        made &= Vm.zone_id == zone_id
+        if in_zone(call.session, row, zone_id) is None:
+            raise ParameterError(f"{word} {row.name} is not in zone {call.row(Zone, zone_id).name}")
     query = select(Vm.name).where(made, Vm.removed.is_(None)).limit(1)
     if not forced and (vm := call.session.scalar(query)):
         raise InUse(f"{word} {row.name} is used by VM {vm}; send forced=true to delete it all the same")
-    return call.submit(names.DELETE_TEMPLATE, {"template_id": row.id}, kind=word, about=row)
+    return call.submit(
+        names.DELETE_TEMPLATE, {"template_id": row.id, "zone_id": zone_id}, kind=word, about=row
+    )
 
 
 def os_type_named(os_type_id: str | None) -> str | None:

@@ -141,7 +141,7 @@ class ListCommand(Listing, kw_only=True, frozen=True):
             query = query.where(table.removed.is_(None))
         if self.id is not None and self.id_is_filter:
             query = query.where(table.id == self.id)
-        if self.ids is not None:
+        if self.ids is not None and self.id_is_filter:
             query = query.where(table.id.in_(self.ids))
         for name, column in _filters(type(self)):
             query = _filter(query, column, getattr(self, name))
@@ -169,6 +169,10 @@ class OwnedListCommand(ListCommand, kw_only=True, frozen=True):
     isrecursive: bool = False
     tags: Annotated[dict[str, str] | None, "list only what has all these tags"] = None
 
+    def known_as(self) -> Any:
+        """The column of the ids that tags name."""
+        return self.entity().table.id
+
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """What the caller asked for and may see."""
         return visible(
@@ -185,12 +189,11 @@ class OwnedListCommand(ListCommand, kw_only=True, frozen=True):
 
     def _query(self, call: Call) -> Select[Any]:
         query = super()._query(call)
-        table = self.entity().table
         for key, value in (self.tags or {}).items():
             tagged = select(Tag.resource_id).where(
                 Tag.resource_type == self.tag_type, Tag.key == key, Tag.value == value, Tag.removed.is_(None)
             )
-            query = query.where(table.id.in_(tagged))
+            query = query.where(self.known_as().in_(tagged))
         return query
 
 

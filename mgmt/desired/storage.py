@@ -26,6 +26,7 @@ class Template:
     url: str
     format: str
     checksum: str = ""
+    authorities: str = ""
     is_trusted: bool = False
     copy_of: str | None = None
     max_bytes: int = 0
@@ -84,6 +85,7 @@ def _source(template: Template) -> TemplateSource:
         url=template.url,
         format=ImageFormat(template.format.lower()),
         checksum=template.checksum,
+        authorities=template.authorities,
         copy_of=template.copy_of,
     )
     return structs.replace(source, max_bytes=template.max_bytes) if template.max_bytes else source

@@ -21,16 +21,20 @@ from mgmt.ops.document_inputs import links_of, machine_input, router_input
 from mgmt.ops.endpoints import machine_agent
 from mgmt.ops.kept_volumes import volumes_kept
 from mgmt.ops.runtime import Runtime
-from mgmt.pki.authority import host_name
+from mgmt.pki import tickets
+from mgmt.pki.authority import Authority, host_name
 from mgmt.store import tables
 from mgmt.store.tables import Account, Host, Vm, Zone
 from systemvm.spec.appliances import HostEndpoint
 from systemvm.spec.state import State
+from systemvm.spec.ticket import TicketPurpose
 
 #: Snapshots that the storage VM is to have.
 LISTED = (SnapshotState.creating, SnapshotState.backing_up, SnapshotState.backed_up)
 #: Bytes of the largest disk that the storage VM keeps a copy of; tickets say what one copy may have.
 LARGEST_COPY = 1 << 42
+#: Seconds within which a copy between zones must have begun.
+COPY_LIFE = 24 * 3600
 #: How often, and with how many seconds between, a busy agent is asked again.
 _BUSY_TRIES, _BUSY_SECONDS = 60, 2.0
 #: The same for one that does not answer: the loop starts a dead machine again meanwhile.
@@ -168,7 +172,7 @@ def compile_document(
             machine_input(vm),
             links,
             keys,
-            [*_templates(session, vm), *volumes_kept(session, vm.zone_id)],
+            [*_templates(session, vm, authority), *volumes_kept(session, vm.zone_id)],
             _public_networks(session, vm.zone_id),
             resolvers,
         )
@@ -184,7 +188,7 @@ def compile_document(
     return compile_console(machine_input(vm), links, console, _relays(session, vm.zone_id), resolvers)
 
 
-def _templates(session: Session, vm: Vm) -> list[Template]:
+def _templates(session: Session, vm: Vm, authority: Authority) -> list[Template]:
     table = tables.Template
     original = tables.Snapshot
     query = (
@@ -203,15 +207,32 @@ def _templates(session: Session, vm: Vm) -> list[Template]:
     return kept + [
         Template(
             id=template.id,
-            url=template.url,
+            url=_url_of(template, authority),
             format=template.format,
             checksum=template.checksum,
-            is_trusted=kind == AccountType.root_admin and template.state == TemplateState.downloading,
+            authorities=authority.server_ca if template.copied_from else "",
+            is_trusted=template.state == TemplateState.downloading
+            and (kind == AccountType.root_admin or template.copied_from is not None),
             copy_of=snapshot_id,
             max_bytes=LARGEST_COPY if template.source_id else 0,
         )
         for template, kind, snapshot_id in session.execute(query)
     ]
+
+
+def _url_of(template: tables.Template, authority: Authority) -> str:
+    """Where the storage VM gets it; the same whenever it is asked, tickets included."""
+    if template.copied_from is None:
+        return template.url
+    token = tickets.sign(
+        authority.ticket_key,
+        TicketPurpose.download,
+        template.copied_from,
+        template.created.timestamp(),
+        nonce=template.id,
+        life=COPY_LIFE,
+    )
+    return f"{template.url}/v1/downloads/{token}/{template.copied_from}.{template.format.lower()}"
 
 
 def _public_networks(session: Session, zone_id: str) -> list[str]:

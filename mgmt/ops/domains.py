@@ -25,6 +25,7 @@ from mgmt.model.errors import CloudError, Unavailable
 from mgmt.model.states import SnapshotState, VmKind, VmState, VolumeState
 from mgmt.ops.endpoints import driver_of, host_endpoint, patiently, placed_host
 from mgmt.ops.runtime import Runtime
+from mgmt.ops.template_zones import in_zone
 from mgmt.pki import tickets
 from mgmt.pki.authority import vm_name
 from mgmt.store.tables import (
@@ -249,12 +250,14 @@ def _base(runtime: Runtime, session: Session, volume: Volume, vm: Vm | None) -> 
         )
     if volume.template_id is None:
         return None
-    return _pull(runtime, session, session.get_one(Template, volume.template_id))
+    template = session.get_one(Template, volume.template_id)
+    return _pull(runtime, session, in_zone(session, template, volume.zone_id) or template)
 
 
 def _iso(runtime: Runtime, session: Session, vm: Vm) -> TemplatePull | None:
     iso = session.get(Template, vm.iso_id) if vm.iso_id else None
-    return None if iso is None or iso.removed is not None else _pull(runtime, session, iso)
+    here = in_zone(session, iso, vm.zone_id) if iso is not None else None
+    return None if here is None else _pull(runtime, session, here)
 
 
 def pull_snapshot(runtime: Runtime, session: Session, snapshot: Snapshot) -> TemplatePull:

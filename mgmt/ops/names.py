@@ -57,7 +57,8 @@ DELETE_SNAPSHOT: Final = "delete_snapshot"  # snapshot_id
 REVERT_SNAPSHOT: Final = "revert_snapshot"  # snapshot_id (its volume gets the content)
 
 MAKE_TEMPLATE: Final = "make_template"  # template_id (of a row with source_id), volume_id=None (if of one)
-DELETE_TEMPLATE: Final = "delete_template"  # template_id
+COPY_TEMPLATE: Final = "copy_template"  # copy_ids (of rows that the caller inserted)
+DELETE_TEMPLATE: Final = "delete_template"  # template_id, zone_id=None (all zones)
 
 DELETE_PROJECT: Final = "delete_project"  # project_id, cleanup=False
 PREPARE_HOST: Final = "prepare_host"  # host_id (already closed to new VMs)

@@ -10,6 +10,7 @@ from mgmt.model.states import TemplateState, VmKind
 from mgmt.ops.documents import push_machine, touch_zone
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
+from mgmt.ops.template_zones import in_zone, shown_id, zone_rows
 from mgmt.store.tables import Account, Template, Vm, Volume
 from mgmt.store.tables.base import now
 from systemvm.spec.appliances import TemplateState as Fetched
@@ -23,10 +24,12 @@ def touch_storage(session: Session, zone_id: str) -> None:
     touch_zone(session, zone_id, VmKind.storage)
 
 
-def delete_template(runtime: Runtime, saga: Saga, *, template_id: str) -> None:
-    """Remove a template; volumes that were made from it keep their own copy on their hosts."""
-    zone_id: str = saga.step("remove the template", lambda: _remove(runtime, template_id))
-    saga.step("configure the storage VM", lambda: push_storage_if_running(runtime, zone_id))
+def delete_template(runtime: Runtime, saga: Saga, *, template_id: str, zone_id: str | None = None) -> None:
+    """Remove a template from a zone, or all; volumes made from it keep their own copy on their hosts."""
+    zones: list[str] = saga.step("look where it is", lambda: _zones_of(runtime, template_id, zone_id))
+    for zone in zones:
+        saga.step("remove the template", lambda zone=zone: _remove(runtime, template_id, zone))  # type: ignore[misc]
+        saga.step("configure the storage VM", lambda zone=zone: push_storage_if_running(runtime, zone))  # type: ignore[misc]
 
 
 def store_status(session: Session, template: Template, status: TemplateStatus) -> bool:
@@ -57,21 +60,35 @@ def count_users(session: Session, template_id: str) -> int:
     return session.scalar(query) or 0
 
 
-def _remove(runtime: Runtime, template_id: str) -> str:
+def _zones_of(runtime: Runtime, template_id: str, zone_id: str | None) -> list[str]:
+    with runtime.database.reading() as session:
+        rows = zone_rows(session, session.get_one(Template, template_id))
+        return [row.zone_id for row in rows if zone_id in (None, row.zone_id)]
+
+
+def _remove(runtime: Runtime, template_id: str, zone_id: str) -> None:
     with runtime.database.writing() as session:
         template = session.get_one(Template, template_id)
+        home = shown_id(template)
         waiting = session.scalar(
             select(Volume.name)
-            .where(Volume.template_id == template_id, Volume.removed.is_(None), Volume.state != "Ready")
+            .where(Volume.template_id == home, Volume.zone_id == zone_id)
+            .where(Volume.removed.is_(None), Volume.state != "Ready")
             .limit(1)
         )
         if waiting is not None:
             raise InUse(f"template {template.name} is needed by volume {waiting}, which is not made yet")
-        if template.removed is None:
-            limits.release_all(session, session.get_one(Account, template.account_id), _amounts(template))
-            template.state, template.removed = TemplateState.deleted, now()
-        touch_storage(session, template.zone_id)
-        return template.zone_id
+        here = in_zone(session, template, zone_id)
+        if here is not None:
+            limits.release_all(session, session.get_one(Account, here.account_id), _amounts(here))
+            here.state = TemplateState.deleted
+            # The first row stays as long as there are others: users know them by its id.
+            here.removed = now() if here.home_id else None
+            session.flush()
+        first = session.get_one(Template, home)
+        if not zone_rows(session, template) and first.removed is None:
+            first.removed = now()
+        touch_storage(session, zone_id)
 
 
 def _amounts(template: Template) -> limits.Amounts:

@@ -18,6 +18,7 @@ from mgmt.ops.documents import touch_router
 from mgmt.ops.instance_groups import group_named
 from mgmt.ops.instance_names import next_instance_name
 from mgmt.ops.passwords import set_new_password
+from mgmt.ops.template_zones import in_zone
 from mgmt.store.sealing import Seal
 from mgmt.store.tables import (
     Account,
@@ -76,7 +77,7 @@ def create_vm(session: Session, seal: Seal, request: VmRequest) -> Vm:
 
     Raises ParameterError, NoCapacity or LimitReached with a sentence.
     """
-    _check_template(request)
+    _check_template(session, request)
     vm = _new_row(session, request)
     if request.template.password_enabled:
         set_new_password(vm, seal)
@@ -139,12 +140,15 @@ def _reserve(session: Session, vm: Vm) -> None:
     reserve_all(session, session.get_one(Account, vm.account_id), amounts)
 
 
-def _check_template(request: VmRequest) -> None:
-    template = request.template
+def _check_template(session: Session, request: VmRequest) -> None:
+    template = in_zone(session, request.template, request.zone_id)
+    if template is None:
+        name = request.template.name
+        raise ParameterError(
+            f"template {name} is not in that zone: copy it there, or register it there first"
+        )
     if template.state != TemplateState.ready:
         raise ParameterError(f"template {template.name} is {template.state}: wait until it is Ready")
-    if template.zone_id != request.zone_id:
-        raise ParameterError(f"template {template.name} is not in that zone: register it there first")
     if request.is_from_iso and not template.bootable:
         raise ParameterError(f"ISO {template.name} is not bootable: deploy from another one and attach it")
     if request.is_from_iso and request.disk_offering is None:

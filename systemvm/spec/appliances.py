@@ -49,6 +49,7 @@ class TemplateSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Snapshots and uploaded volumes are kept as templates are. `copy_of` names another one in the same storage
     VM that this one is a copy of. With neither `url` nor `copy_of` it is sent here (`uploads.py` says how).
+    `authorities` (PEM) verify the server, instead of those that the machine trusts.
     `checksum` is `sha256:<hex>`, `sha512:<hex>` or `md5:<hex>`; empty means unverified. What is compressed
     with gzip, bzip2, xz or zstd is unpacked; the checksum is that of the compressed file. `max_bytes` bounds
     the download, what is unpacked, and the virtual size.
@@ -59,6 +60,7 @@ class TemplateSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     copy_of: Uuid | None = None
     format: ImageFormat
     checksum: str = ""
+    authorities: str = ""
     max_bytes: Annotated[int, Meta(ge=1)] = 50 * 1024**3
 
 

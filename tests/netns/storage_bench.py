@@ -82,13 +82,13 @@ class StorageBench:
         self.put(source, **changes)
         return self.final(source.id)
 
-    def final(self, template: str) -> dict[str, Any]:
+    def final(self, template: str, seconds: float = 30) -> dict[str, Any]:
         """How it ended."""
 
         def is_final() -> bool:
             return self.status(template)["state"] in ("ready", "failed")
 
-        eventually(is_final, f"{template} is done", 30)
+        eventually(is_final, f"{template} is done", seconds)
         return self.status(template)
 
     def files(self, folder: str) -> list[str]:

@@ -14,6 +14,7 @@ from mgmt.model.resources import ResourceType
 from mgmt.model.states import AccountType, ImageKind, TemplateState, VmKind, VmState, VolumeState
 from mgmt.ops import names
 from mgmt.ops.downloads import storage_address
+from mgmt.ops.template_zones import zone_rows
 from mgmt.store.tables import Account, Job, Template, Vm, Volume, VolumeExport, VolumeUpload, Zone
 
 MODE_WORDS = f"{MODE}: the answer has a URL to download from"
@@ -32,8 +33,10 @@ class _ExtractImage(AsyncCommand, kw_only=True, frozen=True):
         """Refuse what is not to leave the cloud, or is not there."""
         check_mode(self.mode, self.url)
         row = image(call, kind, self.id)
-        if self.zoneid not in (None, row.zone_id):
+        found = [each for each in zone_rows(call.session, row) if self.zoneid in (None, each.zone_id)]
+        if not found:
             raise ParameterError(f"{row.name} is not in zone {call.row(Zone, self.zoneid or '').name}")
+        row = found[0]
         check_extractable(call, row.name, is_extractable=row.is_extractable)
         if row.state != TemplateState.ready:
             raise ParameterError(f"{row.name} is {row.state}: wait until it is Ready")

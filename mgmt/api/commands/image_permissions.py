@@ -11,6 +11,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.model.errors import ParameterError, PermissionDenied
 from mgmt.model.states import AccountType, ImageKind
+from mgmt.ops.template_zones import spread
 from mgmt.store.tables import Account, Project, Template, TemplatePermission
 
 OPERATIONS = ("add", "remove", "reset")
@@ -57,6 +58,7 @@ class _UpdatePermissions(SyncCommand, kw_only=True, frozen=True):
         row.is_public = row.is_public if self.ispublic is None else self.ispublic
         row.is_featured = row.is_featured if self.isfeatured is None else self.isfeatured
         row.is_extractable = row.is_extractable if self.isextractable is None else self.isextractable
+        spread(call.session, row)
         self._grant(call, row, accounts)
         return DONE
 

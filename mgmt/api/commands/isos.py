@@ -10,6 +10,7 @@ from mgmt.api.call import Call
 from mgmt.api.images import (
     FILTER_WORDS,
     LONGEST_URL,
+    by_shown_id,
     delete,
     image,
     image_scope,
@@ -29,6 +30,7 @@ from mgmt.api.user_vms import KIND, must_be, user_vm
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import ImageKind, TemplateState, VmState
 from mgmt.ops import names
+from mgmt.ops.template_zones import in_zone, shown_ids, spread
 from mgmt.store.tables import Job, Template, Vm, Zone
 
 
@@ -37,6 +39,7 @@ class ListIsos(OwnedListCommand, kw_only=True, frozen=True):
 
     spec = Spec(answer=ISO, access=EVERYONE)
     searched = (Template.name, Template.display_text)
+    id_is_filter = False
     tag_type = "ISO"
 
     isofilter: Annotated[str, FILTER_WORDS] = "selfexecutable"
@@ -51,6 +54,10 @@ class ListIsos(OwnedListCommand, kw_only=True, frozen=True):
     isready: Annotated[bool | None, "true: only those that are downloaded"] = None
     hypervisor: Annotated[str | None, "the hypervisor: KVM"] = None
 
+    def known_as(self) -> Any:
+        """In every zone it has the tags of the first."""
+        return shown_ids()
+
     def ownership(self, call: Call) -> Any:
         """Public and shared ISOs are not only their owners'."""
         return image_scope(
@@ -64,6 +71,7 @@ class ListIsos(OwnedListCommand, kw_only=True, frozen=True):
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """No templates."""
+        query = by_shown_id(query, self.id, self.ids)
         if self.isready:  # false asks for no less than nothing at all, as in CloudStack
             query = query.where(Template.state == TemplateState.ready)
         return narrow_images(query, ImageKind.iso, self.isofilter, self.hypervisor)
@@ -129,6 +137,7 @@ class UpdateIso(SyncCommand, kw_only=True, frozen=True):
         row.os_type = os_type_named(self.ostypeid) or row.os_type
         if self.bootable is not None:
             row.bootable = self.bootable
+        spread(call.session, row)
         return row
 
 
@@ -146,7 +155,7 @@ class DeleteIso(AsyncCommand, kw_only=True, frozen=True):
         query = select(Vm.name).where(Vm.iso_id == row.id, Vm.removed.is_(None)).limit(1)
         if vm := call.session.scalar(query):
             raise InUse(f"ISO {row.name} is attached to VM {vm}; detach it first")
-        return delete(call, row, forced=True, word="Iso")
+        return delete(call, row, forced=True, word="Iso", zone_id=self.zoneid)
 
 
 class AttachIso(AsyncCommand, kw_only=True, frozen=True):
@@ -163,10 +172,11 @@ class AttachIso(AsyncCommand, kw_only=True, frozen=True):
         iso = image(call, ImageKind.iso, self.id)
         vm = user_vm(call, self.virtualmachineid, "virtualmachineid")
         must_be(vm, "given an ISO", VmState.running, VmState.stopped)
-        if iso.state != TemplateState.ready:
-            raise ParameterError(f"ISO {iso.name} is {iso.state}: wait until it is Ready")
-        if iso.zone_id != vm.zone_id:
+        here = in_zone(call.session, iso, vm.zone_id)
+        if here is None:
             raise ParameterError(f"ISO {iso.name} is in another zone than VM {vm.name}")
+        if here.state != TemplateState.ready:
+            raise ParameterError(f"ISO {iso.name} is {here.state}: wait until it is Ready")
         if vm.iso_id not in (None, iso.id) and not self.forced:
             raise InUse(f"VM {vm.name} has an ISO in its drive; detach it first, or send forced=true")
         return call.submit(names.ATTACH_ISO, {"vm_id": vm.id, "iso_id": iso.id}, kind=KIND, about=vm)

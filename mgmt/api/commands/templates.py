@@ -10,6 +10,7 @@ from mgmt.api.call import Call
 from mgmt.api.images import (
     FILTER_WORDS,
     LONGEST_URL,
+    by_shown_id,
     delete,
     image,
     image_scope,
@@ -26,6 +27,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.templates import TEMPLATE
 from mgmt.model.states import ImageKind
+from mgmt.ops.template_zones import shown_ids, spread
 from mgmt.store.tables import Job, Template, Zone
 
 FORMATS = ("QCOW2", "RAW")
@@ -36,12 +38,17 @@ class ListTemplates(OwnedListCommand, kw_only=True, frozen=True):
 
     spec = Spec(answer=TEMPLATE, access=EVERYONE)
     searched = (Template.name, Template.display_text)
+    id_is_filter = False
     tag_type = "Template"
 
     templatefilter: Annotated[str, FILTER_WORDS]
     name: Annotated[str | None, Equals(Template.name)] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True), Equals(Template.zone_id)] = None
     hypervisor: Annotated[str | None, "the hypervisor: KVM"] = None
+
+    def known_as(self) -> Any:
+        """In every zone it has the tags of the first."""
+        return shown_ids()
 
     def ownership(self, call: Call) -> Any:
         """Public and shared templates are not only their owners'."""
@@ -56,6 +63,7 @@ class ListTemplates(OwnedListCommand, kw_only=True, frozen=True):
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """No ISOs."""
+        query = by_shown_id(query, self.id, self.ids)
         return narrow_images(query, ImageKind.template, self.templatefilter, self.hypervisor)
 
 
@@ -132,6 +140,7 @@ class UpdateTemplate(SyncCommand, kw_only=True, frozen=True):
             row.password_enabled = self.passwordenabled
         if self.details is not None or self.cleanupdetails:
             row.details = {} if self.cleanupdetails else dict(self.details or {})
+        spread(call.session, row)
         return row
 
 
@@ -147,4 +156,4 @@ class DeleteTemplate(AsyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Job:
         """Refuse while VMs are made of it, unless forced."""
         row = image(call, ImageKind.template, self.id)
-        return delete(call, row, forced=self.forced, word="Template")
+        return delete(call, row, forced=self.forced, word="Template", zone_id=self.zoneid)

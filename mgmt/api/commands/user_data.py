@@ -21,6 +21,7 @@ from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
 from mgmt.api.user_vms import must_be, user_vm
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmState
+from mgmt.ops.template_zones import spread
 from mgmt.ops.user_data import Policy, UserDataChoice, give_user_data, joined
 from mgmt.store.tables import Template, UserData, Vm
 
@@ -141,6 +142,7 @@ class LinkUserDataToTemplate(SyncCommand, kw_only=True, frozen=True):
             raise ParameterError(f"User data {user_data.name} belongs to another account than the template")
         template.user_data_id = user_data.id if user_data else None
         template.user_data_policy = policy if user_data else None
+        spread(call.session, template)
         return template
 
 

@@ -27,6 +27,7 @@ from mgmt.ops import names
 from mgmt.ops.instance_groups import group_named
 from mgmt.ops.passwords import set_new_password
 from mgmt.ops.restore import fresh_root_size
+from mgmt.ops.template_zones import in_zone
 from mgmt.ops.user_data import give_user_data, touch_routers_of
 from mgmt.ops.vm_snapshots import refuse_with_snapshots
 from mgmt.ops.vms import check_vm_name, network_ids
@@ -173,9 +174,10 @@ class RestoreVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         template = call.row_or_none(Template, self.templateid)
         if template is None and vm.template_id is not None:
             template = call.session.get(Template, vm.template_id)
-        if template is None or template.removed or template.state != TemplateState.ready:
+        here = in_zone(call.session, template, vm.zone_id) if template is not None else None
+        if template is None or (self.templateid is None and here is None):
             raise ParameterError(f"The template of VM {vm.name} is not there any more: send templateid")
-        if template.zone_id != vm.zone_id or template.kind != "template":
+        if here is None or here.state != TemplateState.ready or here.kind != "template":
             raise wrong_value("templateid", template.name, "a template in the VM's zone")
         size = (self.rootdisksize or 0) * GIB
         more = fresh_root_size(call.session, vm, template, size)

@@ -9,6 +9,7 @@ from mgmt.api.responses.lookup import rows_by_id, wire_time
 from mgmt.model.errors import Unavailable
 from mgmt.ops.downloads import download_url
 from mgmt.ops.runtime import Runtime
+from mgmt.ops.template_zones import shown_id
 from mgmt.store.tables import Job, Template, Volume, Zone
 
 CREATED, NOT_CREATED = "DOWNLOAD_URL_CREATED", "DOWNLOAD_URL_NOT_CREATED"
@@ -38,7 +39,7 @@ def build_extracts(
     zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
     return [
         ExtractResponse(
-            id=row.id,
+            id=shown_id(row) if isinstance(row, Template) else row.id,
             name=row.name,
             accountid=row.account_id,
             zoneid=row.zone_id,

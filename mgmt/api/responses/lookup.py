@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import BindParameter, Select, bindparam, select
 
@@ -109,7 +109,15 @@ def domain_path(domain: Domain) -> str:
     return ("ROOT" + domain.path).rstrip("/")
 
 
-def tags_of(call: Call, resource_type: str, rows: Sequence[Identified]) -> dict[str, list[TagResponse]]:
+class HasId(Protocol):
+    """What can have tags."""
+
+    @property
+    def id(self) -> str:
+        """The id that tags name."""
+
+
+def tags_of(call: Call, resource_type: str, rows: Sequence[HasId]) -> dict[str, list[TagResponse]]:
     """The tags of rows by their id, in full (VMs, volumes). Every row has a list, if an empty one."""
     found: dict[str, list[TagResponse]] = defaultdict(list)
     about = {"type": resource_type, "ids": [row.id for row in rows]}
@@ -130,7 +138,7 @@ def tags_of(call: Call, resource_type: str, rows: Sequence[Identified]) -> dict[
     return {row.id: found[row.id] for row in rows}
 
 
-def plain_tags_of(call: Call, resource_type: str, rows: Sequence[Identified]) -> dict[str, list[TagResponse]]:
+def plain_tags_of(call: Call, resource_type: str, rows: Sequence[HasId]) -> dict[str, list[TagResponse]]:
     """The tags of rows by their id, key and value only, as networks, addresses and rules carry them."""
     full = tags_of(call, resource_type, rows)
     return {

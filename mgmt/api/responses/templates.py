@@ -1,6 +1,7 @@
 """Templates on the wire. Sizes in bytes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import select
@@ -10,6 +11,7 @@ from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import Owners, TagResponse, plain_tags_of, rows_by_id, wire_time
 from mgmt.model.os_types import os_type_by_name
 from mgmt.model.states import TemplateState
+from mgmt.ops.template_zones import shown_id
 from mgmt.store.tables import Template, UserData, Zone
 
 READY = "Download Complete"
@@ -66,12 +68,13 @@ def build_templates(
 ) -> list[TemplateResponse]:
     """Answers for templates; a fixed number of statements. The URL is shown to those who may change it."""
     owners = Owners(call, rows)
+    homes = [_Home(shown_id(row)) for row in rows]
     zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
-    tags = plain_tags_of(call, tag_type, rows)
+    tags = plain_tags_of(call, tag_type, homes)
     linked = _linked(call, rows)
     return [
         TemplateResponse(
-            id=row.id,
+            id=shown_id(row),
             name=row.name,
             displaytext=row.display_text,
             zoneid=row.zone_id,
@@ -100,15 +103,22 @@ def build_templates(
             directdownload=False,
             isdynamicallyscalable=False,
             url=(row.url or None)
-            if call.caller.covers(call.session, row.account_id, row.domain_id)
+            if not row.copied_from and call.caller.covers(call.session, row.account_id, row.domain_id)
             else None,
             details=dict(row.details) or None,
-            tags=tags.get(row.id, []),
+            tags=tags.get(shown_id(row), []),
             **linked.get(row.id, {}),
             **owners.names(row),
         )
         for row in rows
     ]
+
+
+@dataclass(frozen=True)
+class _Home:
+    """What is tagged: a template, in whichever zones it is."""
+
+    id: str
 
 
 def _linked(call: Call, rows: Sequence[Template]) -> dict[str, dict[str, str | None]]:

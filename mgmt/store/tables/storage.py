@@ -13,8 +13,9 @@ class Template(Owned, Base, kw_only=True):
     """A template or ISO (`kind`), kept by the zone's storage VM.
 
     `checksum` is `<algorithm>:<hex>` as the owner declared it, `sha256` what the storage VM found; `reason`
-    says why a download failed; `source_id` is the volume or snapshot it was made from. VMs get the user data
-    `user_data_id`, unless `user_data_policy` (CloudStack's words) lets them bring their own.
+    says why a download failed; `source_id` is the volume or snapshot it was made from. In other zones it has
+    rows of their own with its id as `home_id`; `copied_from` is then the row whose file they get. VMs get the
+    user data `user_data_id`, unless `user_data_policy` (CloudStack's words) lets them bring their own.
     """
 
     __tablename__ = "template"
@@ -40,6 +41,8 @@ class Template(Owned, Base, kw_only=True):
     kind: Mapped[str] = mapped_column(String(8), default="template", index=True)
     bootable: Mapped[bool] = mapped_column(default=True)
     source_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    home_id: Mapped[str | None] = mapped_column(String(36), index=True, default=None)
+    copied_from: Mapped[str | None] = mapped_column(String(36), default=None)
     user_data_id: Mapped[str | None] = mapped_column(ForeignKey("user_data.id"), default=None)
     user_data_policy: Mapped[str | None] = mapped_column(String(16), default=None)
     details: Mapped[dict[str, str]] = mapped_column(default_factory=dict)

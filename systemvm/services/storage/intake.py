@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from systemvm.engine.errors import CommandError
@@ -76,9 +76,8 @@ class Intake:
                 self.report(_step(source, TemplateState.downloading, percent=percent, size=received))
 
         self.report(_step(source, TemplateState.downloading))
-        self.fetcher.fetch(
-            source.url, partial, max_bytes=source.max_bytes, progress=progress, cancelled=cancelled
-        )
+        fetcher = replace(self.fetcher, authorities=source.authorities)
+        fetcher.fetch(source.url, partial, max_bytes=source.max_bytes, progress=progress, cancelled=cancelled)
 
     def _copy(self, original: str, partial: Path) -> None:
         """Another name for the same file: what is ready never changes."""

@@ -925,6 +925,8 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=8), nullable=False),
         sa.Column("bootable", sa.Boolean(), nullable=False),
         sa.Column("source_id", sa.String(length=36), nullable=True),
+        sa.Column("home_id", sa.String(length=36), nullable=True),
+        sa.Column("copied_from", sa.String(length=36), nullable=True),
         sa.Column("user_data_id", sa.String(length=36), nullable=True),
         sa.Column("user_data_policy", sa.String(length=16), nullable=True),
         sa.Column("details", sa.JSON(), nullable=False),
@@ -942,6 +944,7 @@ def upgrade() -> None:
     with op.batch_alter_table("template", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_template_account_id"), ["account_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_template_domain_id"), ["domain_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_template_home_id"), ["home_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_template_kind"), ["kind"], unique=False)
         batch_op.create_index(batch_op.f("ix_template_name"), ["name"], unique=False)
         batch_op.create_index(batch_op.f("ix_template_state"), ["state"], unique=False)
@@ -1815,6 +1818,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_template_state"))
         batch_op.drop_index(batch_op.f("ix_template_name"))
         batch_op.drop_index(batch_op.f("ix_template_kind"))
+        batch_op.drop_index(batch_op.f("ix_template_home_id"))
         batch_op.drop_index(batch_op.f("ix_template_domain_id"))
         batch_op.drop_index(batch_op.f("ix_template_account_id"))
 

@@ -8,6 +8,7 @@ from mgmt.agents.errors import AgentFailed
 from mgmt.alloc import addresses
 from mgmt.model.states import AccountType, RuleState
 from mgmt.ops import names
+from mgmt.ops.templates import push_storage_if_running, touch_storage
 from mgmt.store.tables import (
     Account,
     BalancerMember,
@@ -182,7 +183,11 @@ def new_iso(cloud: SmallCloud) -> str:
         state="Ready",
         sha256="1" * 64,
     )
-    return str(cloud.add(row).id)
+    iso_id = str(cloud.add(row).id)
+    with cloud.runtime.database.writing() as session:
+        touch_storage(session, cloud.zone_id)
+    push_storage_if_running(cloud.runtime, cloud.zone_id)
+    return iso_id
 
 
 def iso_to_attach(cloud: SmallCloud) -> Arguments:

@@ -17,6 +17,7 @@ from mgmt.reconcile.loop import Reconciler
 from mgmt.store.tables import Domain
 from tests.long import LONG
 from tests.unit.mgmt.doctor import scenarios
+from tests.unit.mgmt.doctor.copy_scenarios import COPIES
 from tests.unit.mgmt.doctor.crashes import Recorded, survive, work
 from tests.unit.mgmt.doctor.move_scenarios import MOVES
 from tests.unit.mgmt.doctor.scenarios import Scenario
@@ -26,7 +27,7 @@ from tests.unit.mgmt.doctor.volume_snapshot_scenarios import VOLUME_SNAPSHOTS
 from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
 
 pytestmark = pytest.mark.unit
-SCENARIOS = (*scenarios.SCENARIOS, *SNAPSHOTS, *VOLUME_SNAPSHOTS, *TRANSFERS, *MOVES)
+SCENARIOS = (*scenarios.SCENARIOS, *SNAPSHOTS, *VOLUME_SNAPSHOTS, *TRANSFERS, *MOVES, *COPIES)
 
 #: Workflows whose crash points are elsewhere, and why.
 ELSEWHERE = {names.DELETE_TEMPLATE: "the storage VM's reports end it: tests of the reconcile loop"}

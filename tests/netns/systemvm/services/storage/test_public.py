@@ -74,6 +74,23 @@ def test_a_url_alone_downloads_an_image(bench: StorageBench, tmp_path: Path) -> 
     assert bench.public("GET", download(token, wanted.id)).status_code == 404
 
 
+def test_another_storage_vm_fetches_a_copy_that_proves_where_it_comes_from(bench: StorageBench) -> None:
+    """Here it is the same one: what counts is the way out and in again."""
+    image, original = bench.images["ok.qcow2"], ready(bench)
+    token = bench.signer.token(DOWNLOAD, original.id)
+    url = f"https://{PUBLIC}{download(token, original.id)}"
+    checksum = f"sha256:{hashlib.sha256(image).hexdigest()}"
+    for authorities, expected in ((bench.server_ca.pem, "ready"), ("", "failed")):
+        copy = TemplateSource(
+            id=str(uuid4()), url=url, format=ImageFormat.qcow2, checksum=checksum, authorities=authorities
+        )
+        bench.put(original, copy, allowed_networks=(f"{PUBLIC}/32",))
+        status = bench.final(copy.id, 60)
+        assert status["state"] == expected, status
+    assert "CERTIFICATE_VERIFY_FAILED" in status["error"]
+    assert token[:40] not in status["error"]
+
+
 def test_only_a_good_ticket_for_this_image_downloads_it(bench: StorageBench) -> None:
     wanted = ready(bench)
     for token, expected in [

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import select
 
-from mgmt.model.errors import ParameterError, PermissionDenied, Unavailable
+from mgmt.model.errors import InUse, ParameterError, PermissionDenied, Unavailable
 from mgmt.store import tables
 from systemvm.engine.ticket import verify
 from systemvm.spec.ticket import TicketPurpose
@@ -113,3 +113,51 @@ def test_what_is_not_there_cannot_be_extracted(world: World, tmp_path: Path, kin
         extract(world, kind, id=made)
     with pytest.raises(ParameterError, match="entity does not exist"):
         extract(world, "Iso" if kind == "Template" else "Template", id=made)
+
+
+@KINDS
+def test_an_image_is_copied_to_other_zones_under_its_id(world: World, tmp_path: Path, kind: str) -> None:
+    made = make(world, kind, isextractable=True)
+    other = tables.Zone(name="z2", dns1="9.9.9.9", internal_dns1="9.9.9.9", allocation="Enabled")
+    world.add(other)
+    sent = {"id": made, "sourcezoneid": world.ids["zone"], "destzoneids": other.id}
+    with pytest.raises(ParameterError, match="Zone z2 has no image store"):
+        world.call(f"copy{kind}", **sent)
+    world.add(tables.ImageStore(zone_id=other.id, name="s2"))
+    for more, error, words in (
+        ({"destzoneids": None}, ParameterError, "Send destzoneid or destzoneids"),
+        ({"sourcezoneid": other.id}, ParameterError, "is not Ready in the zone"),
+        ({"destzoneids": world.ids["zone"]}, InUse, "is in zone z already"),
+        ({}, Unavailable, "storage VM is not running"),
+    ):
+        changed = {name: value for name, value in {**sent, **more}.items() if value}
+        with pytest.raises(error, match=words):
+            world.call(f"copy{kind}", **changed)
+    give_storage_vm(world, tmp_path)
+    with pytest.raises(PermissionDenied, match="does not have permission"):
+        world.call(f"copy{kind}", "bob", **sent)
+    world.call(f"copy{kind}", **sent)
+    (copy_id,) = world.last_job().arguments["copy_ids"]
+    world.call(
+        "createTags",
+        resourceids=made,
+        resourcetype="ISO" if kind == "Iso" else kind,
+        **{"tags[0].key": "k", "tags[0].value": "v"},
+    )
+    world.call(f"update{kind}", id=made, name="renamed")
+    name = kind.lower()
+    for more in ({"id": made}, {"tags[0].key": "k", "tags[0].value": "v"}):
+        rows = world.call(f"list{kind}s", **{f"{name}filter": "self", **more})[name]
+        rows.sort(key=lambda row: row["zonename"])
+        shown = [(row["id"], row["zonename"], row["name"], row["isready"], len(row["tags"])) for row in rows]
+        assert shown == [(made, "z", "renamed", True, 1), (made, "z2", "renamed", False, 1)]
+        assert "url" not in rows[1]
+    with pytest.raises(ParameterError, match="wait until it is Ready"):
+        extract(world, kind, id=made, zoneid=other.id)
+    world.call(f"delete{kind}", id=made, zoneid=other.id)
+    assert world.last_job().arguments == {"template_id": made, "zone_id": other.id}
+    with world.context.database.writing() as session:
+        copy = session.get_one(tables.Template, copy_id)
+        copy.removed = copy.created
+    with pytest.raises(ParameterError, match="is not in zone z2"):
+        world.call(f"delete{kind}", id=made, zoneid=other.id)
