@@ -111,7 +111,7 @@ def _capacities(session: Session, zones: dict[str, str]) -> list[GaugeMetricFami
 def _jobs(session: Session, moment: datetime) -> list[GaugeMetricFamily]:
     pending = _family("jobs_pending", "Jobs that are not finished", "workflow", "state")
     oldest = _family("jobs_oldest_pending_seconds", "Age of the oldest job that is not finished")
-    state: Any = case((Job.step == "", "queued"), else_="running")
+    state: Any = case((Job.handed_over, "running"), else_="queued")
     query = select(Job.workflow, state, func.count(), func.min(Job.created))
     begun = []
     for workflow, phase, count, first in session.execute(
