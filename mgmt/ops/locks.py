@@ -98,8 +98,9 @@ class SharedLocks(Locks):
     def close(self) -> None:
         """Give everything back."""
         with self._door:
-            self._connection.invalidate()
-            self._connection.close()
+            if not self._connection.closed:
+                self._connection.invalidate()
+                self._connection.close()
 
     def _enter(self, name: str) -> bool:
         """Called by the one thread that has the lock here."""

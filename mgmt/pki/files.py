@@ -1,6 +1,7 @@
 """Where keys live: files that only the management server's user can read, replaced whole."""
 
 import os
+import platform
 from pathlib import Path
 
 from mgmt.pki.certificates import Identity
@@ -11,7 +12,9 @@ _KEY_MARK = "-----BEGIN PRIVATE KEY-----"
 def write_private(path: Path, text: str) -> None:
     """Replace `path` atomically with mode 0600; after a crash it is the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(
+        f".{path.name}.{platform.node()}.{os.getpid()}"
+    )  # servers may share the folder
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)

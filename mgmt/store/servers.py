@@ -146,6 +146,7 @@ def fence(engine: Engine, me: Incarnation) -> None:
         is_alive = connection.execute(query, (me.server, me.id)).fetchone()
         connection.rollback()
         if is_alive is None:
+            connection.close()
             raise CutOff("this management server was declared dead, because it was silent for too long")
 
     engine.dispose()
