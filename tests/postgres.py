@@ -15,12 +15,15 @@ from sqlalchemy import NullPool, create_engine, make_url
 
 BINARIES = Path("/usr/lib/postgresql")
 USER = "postgres"
-SETTINGS = "-c listen_addresses='' -c fsync=off -c max_connections=200"
+SETTINGS = "-c listen_addresses='' -c max_connections=200"
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The URL of an empty database. Skips where the package is not installed."""
+def postgres(*, is_durable: bool = False) -> Iterator[str]:
+    """The URL of an empty database, which flushes nothing to the disk unless it is to be durable.
+
+    Skips where the package is not installed.
+    """
     found = sorted(BINARIES.glob("*/bin/initdb"))
     if not found:
         pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
@@ -33,10 +36,10 @@ def postgres() -> Iterator[str]:
         command = [*switch, str(found[-1].with_name(tool)), *arguments]
         subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=60)
 
-    data = str(folder / "data")
+    data, settings = str(folder / "data"), f"{SETTINGS} -c fsync={'on' if is_durable else 'off'} -k {folder}"
     try:
         run("initdb", "-D", data, "-U", USER, "-A", "trust", "--no-sync")
-        run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-o", f"{SETTINGS} -k {folder}", "-w", "start")
+        run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-o", settings, "-w", "start")
         try:
             yield f"postgresql+psycopg://{USER}@/{USER}?host={folder}"
         finally:

@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from tests.bench import api_latency, boot, deploy, image_build, lists, report, router_apply
+from tests.bench import api_latency, boot, deploy, image_build, report, router_apply, size
 from tests.bench.measurement import Finding, Measurement
 
 BENCHES: dict[str, Callable[[], Iterator[Finding]]] = {
     "router": router_apply.measure,
     "api": api_latency.measure,
-    "lists": lists.measure,
+    "sqlite": size.on_sqlite,
+    "postgres": size.on_postgres,
     "boot": boot.measure,
     "build": image_build.measure,
     "deploy": deploy.measure,

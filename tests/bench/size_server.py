@@ -1,9 +1,10 @@
-"""`python -m tests.bench.size_server FOLDER PORT`: the API of a cloud at size, and a bare Flask beside it.
+"""`python -m tests.bench.size_server FOLDER PORT [DATABASE]`: a simulated cloud at size, and a bare Flask.
 
-One gunicorn, as the management server configures it, without jobs and without the loop: what is measured
-is what callers wait for. The cloud and its keys are `mgmt.sim`'s.
+One gunicorn, as the management server configures it, with jobs and the loop. The cloud and its keys are
+`mgmt.sim`'s.
 """
 
+import logging
 import sys
 from pathlib import Path
 
@@ -11,15 +12,10 @@ import msgspec
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from mgmt.api.app import create_app
-from mgmt.api.call import Context
 from mgmt.bootstrap import open_store
-from mgmt.drivers.simulator import Simulator
-from mgmt.jobs.recorded import RecordedJobs
-from mgmt.ops.runtime import Runtime
-from mgmt.pki.authority import Authority
-from mgmt.server import Server
+from mgmt.server import Server, build
 from mgmt.sim.__main__ import prepare_home
+from mgmt.sim.memory import fill_memory
 from mgmt.sim.plan import Plan
 
 KEYS_FILE = "keys.json"
@@ -28,26 +24,19 @@ PLAN = Plan(hosts=25_000, vms=25_000, networks=25_000, accounts=25_000, data_dis
 
 
 def application(home: Path) -> Flask:
-    """The API below /client, a bare application below /bare."""
-    opened = open_store(home)
-    runtime = Runtime(
-        database=opened.database,
-        seal=opened.seal,
-        authority=Authority(opened.config.pki_dir),
-        drivers={"simulator": Simulator()},
-    )
-    parts: dict[type, object] = {Runtime: runtime}
-    app = create_app(Context(opened.database, opened.seal, RecordedJobs(), opened.config, parts=parts))
+    """The management server below /, a bare application below /bare."""
+    app = build(open_store(home), fill_memory)
     bare = Flask("bare")
     bare.add_url_rule("/hello", view_func=lambda: {"hello": "world"})
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/bare": bare.wsgi_app})  # type: ignore[method-assign]
     return app
 
 
-def main(folder: Path, port: int) -> None:
+def main(folder: Path, port: int, url: str) -> None:
     """Make the cloud, then serve until told to stop."""
+    logging.basicConfig(level=logging.WARNING)
     home = folder / "cloud"
-    keys = prepare_home(home, PLAN, port)
+    keys = prepare_home(home, PLAN, port, url)
     (folder / KEYS_FILE).write_bytes(msgspec.json.encode(dict(keys)))
     options = {
         "bind": f"127.0.0.1:{port}",
@@ -61,4 +50,4 @@ def main(folder: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "")
