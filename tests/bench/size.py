@@ -55,7 +55,7 @@ def _on(name: str, folder: Path, url: str, commit: float) -> Iterator[Finding]:
         keys = msgspec.json.decode((folder / KEYS_FILE).read_bytes())
         callers = {who: Caller(http, own["key"], own["secret"]) for who, own in keys.items()}
         yield from lists.measure(http, callers, name)
-        yield from deploys.measure(next(iter(callers.values())), name, commit)
+        yield from deploys.measure(next(iter(callers.values())), name, commit, lambda: _cpu(server.pid))
         yield Measurement(
             name=f"{name}: memory of the server, MB, afterwards",
             seconds=_memory(server.pid),
@@ -76,10 +76,20 @@ def _server(folder: Path, port: int, url: str) -> Iterator[subprocess.Popen[byte
             server.terminate()
 
 
+def _worker(pid: int) -> Path:
+    """What the kernel says of the worker that a gunicorn has (its only child)."""
+    return Path("/proc") / Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of processor that the worker has used."""
+    fields = (_worker(pid) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _memory(pid: int) -> float:
-    """Resident memory, MB, of the worker that a gunicorn has (its only child)."""
-    child = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-    pages = int(Path(f"/proc/{child}/statm").read_text().split()[1])
+    """Resident memory of the worker, MB."""
+    pages = int((_worker(pid) / "statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
