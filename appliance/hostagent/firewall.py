@@ -39,7 +39,13 @@ def render_firewall(state: HostState, config: HostAgentConfig, *, is_router: boo
         closed=[bridge.name for bridge in closed] + guests,
         own_addresses=[address.partition("/")[0] for bridge in closed for address in bridge.addresses],
         management=[bridge.name for bridge in state.bridges if _has(bridge, config.management_address)],
-        ports=[config.agent_port, config.tunnel_port, config.console_relay_port, SEED_PORT],
+        ports=[
+            config.agent_port,
+            config.tunnel_port,
+            config.console_relay_port,
+            SEED_PORT,
+            config.migration_port,
+        ],
         vxlan_port=VXLAN_PORT,
         masqueraded={
             bridge.name: [str(ipaddress.ip_interface(address).network) for address in bridge.addresses]

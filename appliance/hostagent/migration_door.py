@@ -46,12 +46,12 @@ class MigrationDoor:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One stream, until either side ends."""
         try:
-            subject = _subject(dns_names(writer.get_extra_info("peercert")))
+            subject = subject_of(dns_names(writer.get_extra_info("peercert")))
             what = await _read_request(reader)
             if what == "volume":
                 await self._send_volume(subject, writer)
                 return
-            there = await asyncio.open_unix_connection(str(self._socket(subject, what)))
+            there = await asyncio.open_unix_connection(str(self.socket(subject, what)))
         except (EngineError, OSError) as error:
             _log.warning("migration refused to %s: %s", writer.get_extra_info("peername"), error)
             words = re.sub(r"\s+", " ", str(error))
@@ -62,7 +62,8 @@ class MigrationDoor:
         writer.write(b"OK\n")
         await relay((reader, writer), there)
 
-    def _socket(self, vm: str, what: str) -> Path:
+    def socket(self, vm: str, what: str) -> Path:
+        """The socket on this host. Raises DoorClosed."""
         folder = sockets_of(vm)
         if not folder.is_dir():
             raise DoorClosed(f"no landing of VM {vm} is prepared here")
@@ -89,7 +90,7 @@ class MigrationDoor:
         await close(writer)
 
 
-def _subject(names: set[str]) -> str:
+def subject_of(names: set[str]) -> str:
     """The VM or volume that a certificate is for. Raises DoorClosed."""
     found = [match[1] for name in names if (match := _NAME.fullmatch(name))]
     if len(found) != 1:

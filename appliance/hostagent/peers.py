@@ -84,12 +84,13 @@ class Forwarder:
             threading.Thread(target=self._serve, args=(near,), daemon=True).start()
 
     def _serve(self, near: socket.socket) -> None:
-        try:
-            with near, opened(self._peer, self._what) as far:
-                far.settimeout(None)
-                _join(near, far)
-        except PeerRefused as error:
-            self.refusals.append(str(error))
+        with near:
+            try:
+                with opened(self._peer, self._what) as far:
+                    far.settimeout(None)
+                    _join(near, far)
+            except PeerRefused as error:
+                self.refusals.append(str(error))  # before libvirt sees the end of its connection
 
 
 def _join(near: socket.socket, far: ssl.SSLSocket) -> None:

@@ -42,7 +42,7 @@ def test_closed() -> None:
     network = GuestNetwork(id=str(uuid4()), vni=9)
     found = lines(state(networks=(network,)))
     assert 'elements = { "cloud0", "mgmt0", "public0", "brvx-9" }' in found
-    assert 'iifname "mgmt0" tcp dport { 8445, 8446, 8447, 8448 } accept' in found
+    assert 'iifname "mgmt0" tcp dport { 8445, 8446, 8447, 8448, 8449 } accept' in found
     assert not any('iifname "public0" tcp' in line or 'iifname "cloud0" tcp' in line for line in found)
     assert "iifname @bridges drop" in found
     assert not any("masquerade" in line for line in found)

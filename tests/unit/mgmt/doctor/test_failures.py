@@ -12,13 +12,14 @@ from mgmt.ops.runtime import utc_now
 from mgmt.reconcile.loop import Reconciler
 from tests.long import LONG
 from tests.unit.mgmt.doctor.failures import KINDS, WORDS, again, attempt, let_pass
-from tests.unit.mgmt.doctor.scenarios import SCENARIOS, Scenario
-from tests.unit.mgmt.doctor.test_crash_points import ELSEWHERE, ready
+from tests.unit.mgmt.doctor.scenarios import Scenario
+from tests.unit.mgmt.doctor.test_crash_points import ELSEWHERE, SCENARIOS, ready
 
 pytestmark = pytest.mark.unit
 
 MAIN = {
     *("deploy", "start", "stop", "destroy and expunge", "attach volume", "detach volume"),
+    *("migrate VM", "move disks of a stopped VM", "make VM snapshot with memory"),
     *("grow attached volume", "restart network with cleanup", "delete network", "apply rule", "revoke rule"),
 }
 TRIED = [
