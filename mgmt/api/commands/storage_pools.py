@@ -15,6 +15,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.hosts import STORAGE_POOL
 from mgmt.model.errors import MissingParameter, ParameterError
+from mgmt.model.pools import SCHEMES, SUPPORTED
 from mgmt.store.events import record_event
 from mgmt.store.tables import Cluster, Host, Pod, StoragePool, Volume, Zone
 
@@ -159,6 +160,11 @@ class DeleteStoragePool(SyncCommand, kw_only=True, frozen=True):
 def read_pool_url(url: str) -> tuple[str, str]:
     """Host name and pool name of `file://host/pool`. Raises `ParameterError`."""
     parts = urlsplit(url)
+    kind = SCHEMES.get(parts.scheme.lower())
+    if kind is not None and kind not in SUPPORTED:
+        # The rest of such a URL may hold a secret.
+        words = f"file://<host name>/<pool>; hosts have no driver for {kind} storage"
+        raise wrong_value("url", f"{parts.scheme}://…", words)
     path = parts.path.strip("/")
     if parts.scheme != "file" or not path or "/" in path:
         raise wrong_value("url", url, "file://<host name>/<pool>")

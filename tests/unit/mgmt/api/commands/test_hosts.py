@@ -87,7 +87,16 @@ def test_a_pool_is_one_of_the_hosts(admin: Client, place: dict[str, str]) -> Non
     unknown = admin("createStoragePool", url=f"file://{host['name']}/elsewhere", **wanted)
     assert unknown.status == 431
     assert "a pool that host" in unknown.error
-    assert admin("createStoragePool", url="nfs://h/x", **wanted).status == 431
+    for url, kind in (
+        ("nfs://h/x", "NetworkFilesystem"),
+        ("RBD://user:secret@h/x", "RBD"),
+        ("iscsi://h/iqn/0", "Iscsi"),
+        ("clvm://h/vg", "CLVM"),
+        ("SharedMountPoint://h/mnt/x", "SharedMountPoint"),
+    ):
+        refused = admin("createStoragePool", url=url, **wanted)
+        assert (refused.status, f"no driver for {kind} storage" in refused.error) == (431, True)
+        assert "secret" not in refused.error
     pool = admin.get("createStoragePool", url=f"file://{host['name']}/primary", **wanted)["storagepool"]
     assert pool["disksizetotal"] > 0
     assert pool["disksizeused"] == 0
