@@ -69,6 +69,15 @@ def migrate_vm(
             )
 
 
+def settle(runtime: Runtime, vm_id: str) -> None:
+    """End a migration that no job ends: the VM is where it runs, and nothing of it elsewhere."""
+    with runtime.database.reading() as session:
+        vm = session.get_one(Vm, vm_id)
+        copies = [volume.id for volume in _local_volumes(session, vm) if volume.target_pool_id]
+        plan: Plan = {"source": vm.host_id, "target": vm.target_host_id, "copies": copies}
+    _stay(runtime, vm_id, plan)
+
+
 def _reserve(runtime: Runtime, vm_id: str, host_id: str | None, pools: Mapping[str, str]) -> Plan:
     """Take room on a host and in its pools; the VM is Migrating. Raises ParameterError, NoCapacity."""
     with runtime.locks.hold("placement"), runtime.database.writing() as session:
@@ -144,6 +153,10 @@ def _prepare(runtime: Runtime, vm_id: str, plan: Plan) -> dict[str, Any]:
             if session.get_one(Volume, volume_id).kind == VolumeKind.data
         ]
         driver, endpoint = driver_of(runtime, host), host_endpoint(host)
+    # What an earlier move left here is old: nothing may be taken for what is to come.
+    driver.delete_domain(endpoint, vm_id, keep_volumes=True)
+    for volume_id in plan["copies"]:
+        driver.delete_volume(endpoint, volume_id)
     for disk in disks:  # for themselves, so that they outlive the VM there too
         driver.put_volume(endpoint, spec.Volume(id=disk.id, pool=disk.pool, bytes=disk.bytes, base=disk.base))
     waited = 0.0

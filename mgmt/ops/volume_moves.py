@@ -105,6 +105,10 @@ def _copy(runtime: Runtime, move: Move) -> None:
         keep=volume.kind == VolumeKind.data,
     )
     driver, endpoint, waited = driver_of(runtime, target), host_endpoint(target), 0.0
+    # What an earlier move left here is old: it may not be taken for what is to come.
+    if volume.vm_id is not None:
+        driver.delete_domain(endpoint, volume.vm_id, keep_volumes=True)
+    driver.delete_volume(endpoint, volume.id)
     while not driver.fetch_volume(endpoint, copy):
         if waited >= DEADLINE:
             raise Unavailable(f"volume {volume.name} was not copied within {DEADLINE:.0f} s")

@@ -12,6 +12,7 @@ from mgmt.ops.documents import push_machine
 from mgmt.ops.domains import put_as_it_is
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.host_networks import push_host
+from mgmt.ops.migration import settle
 from mgmt.ops.placement import unplace_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
@@ -134,7 +135,20 @@ def _make_system_vms(runtime: Runtime, action: Action) -> None:
     runtime.wake.set()
 
 
+def _settle(runtime: Runtime, action: Action) -> None:
+    """End a migration whose job ended without: where the VM runs, there it is."""
+    with runtime.locks.try_hold(f"vm:{action.subject}") as is_free:
+        with runtime.database.reading() as session:
+            busy = busy_subjects(session)
+        vm = read_vm(runtime, action.subject)
+        if not is_free or vm.state != VmState.migrating or {vm.id, vm.host_id} & busy:
+            return
+        log.warning("looking where VM %s is, because %s", vm.name, action.why)
+        settle(runtime, vm.id)
+
+
 _ACTIONS = {
+    Kind.settle: _settle,
     Kind.restart: _restart,
     Kind.start_again: _start_again,
     Kind.push: _push,

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     push = "push"
     mark_stopped = "mark_stopped"
     mark_running = "mark_running"
+    settle = "settle"
     make_system_vms = "make_system_vms"
 
 
@@ -119,6 +120,9 @@ def _for_machine(vm: VmView, snapshot: Snapshot) -> Action | None:
 
 
 def _for_guest(vm: VmView, snapshot: Snapshot) -> Action | None:
+    if vm.state == VmState.migrating:
+        words = f"VM {vm.name} is Migrating, and no job is about it any more"
+        return Action(Kind.settle, vm.id, words)
     if vm.desired_power == "running" and (why := _power_cut(vm, snapshot)):
         return Action(Kind.start_again, vm.id, why)
     if vm.state in (VmState.running, VmState.starting, VmState.stopping):

@@ -143,7 +143,8 @@ def _vm_views(
             host_id=vm.host_id,
             generation=vm.generation,
             applied=vm.applied,
-            is_busy=vm.id in busy,
+            # A job that empties a host is about the host.
+            is_busy=vm.id in busy or (vm.state == VmState.migrating and vm.host_id in busy),
             silent=silent.get(vm.id, 0),
             days_left=_days_left(vm.last_start, unrenewed.get(vm.id)),
         )

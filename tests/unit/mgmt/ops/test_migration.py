@@ -107,14 +107,42 @@ def test_room_is_taken_at_both_ends(cloud: SmallCloud, vm: Vm) -> None:
         cloud.run(names.DEPLOY_VM, vm_id=other.id, host_id=there)
 
 
-def test_the_loop_leaves_a_vm_alone_that_moves(cloud: SmallCloud, vm: Vm) -> None:
-    change(cloud, Vm, vm.id, state="Migrating", target_host_id=add_host(cloud))
-    first(cloud).status.pop(vm.id)
+def look(cloud: SmallCloud) -> None:
     loop = Reconciler(cloud.runtime, monotonic=lambda: cloud.clock.now.timestamp())
     loop.tick()
     loop.wait_idle()
     loop.stop()
-    assert cloud.row(Vm, vm.id).state == "Migrating"
+
+
+def test_the_loop_leaves_a_vm_alone_that_moves_and_ends_what_no_job_ends(cloud: SmallCloud, vm: Vm) -> None:
+    there, root = add_host(cloud), root_of(cloud, vm)
+    pool = next(row for row in cloud.rows(StoragePool) if row.host_id == there)
+    change(cloud, Volume, root.id, target_pool_id=pool.id)
+    change(cloud, Vm, vm.id, state="Migrating", target_host_id=there)
+    with cloud.runtime.locks.hold(f"vm:{vm.id}"):
+        look(cloud)
+        assert cloud.row(Vm, vm.id).state == "Migrating"
+    look(cloud)
+    row = cloud.row(Vm, vm.id)
+    assert (row.state, row.host_id, row.target_host_id) == ("Running", cloud.host_id, None)
+    assert root_of(cloud, vm).target_pool_id is None
+
+
+def test_what_an_earlier_move_left_is_not_taken_for_the_vm(cloud: SmallCloud, vm: Vm) -> None:
+    there, root = add_host(cloud), root_of(cloud, vm)
+    gone = AgentUnreachable("host1", "no answer")
+    cloud.simulator.faults.plan(Fault(call="delete_domain", error=gone, left=2))
+    with pytest.raises(StepFailed, match="no answer"):
+        cloud.run(names.MIGRATE_VM, vm_id=vm.id)
+    cloud.run(names.MIGRATE_VM, vm_id=vm.id)
+    cloud.simulator.faults.plan(Fault(call="delete_volume", error=gone, place=cloud.host_id))
+    assert cloud.row(Vm, vm.id).host_id == there
+    first(cloud).snapshots[root.id].add("of the old file")
+    first(cloud).volumes.setdefault(root.id, second(cloud).volumes[root.id])
+    cloud.simulator.faults.clear()
+    cloud.run(names.MIGRATE_VM, vm_id=vm.id, host_id=cloud.host_id)
+    assert first(cloud).snapshots[root.id] == set()
+    assert root.id not in second(cloud).volumes
 
 
 def test_a_vm_that_moved_although_the_answer_was_lost_stays_there(cloud: SmallCloud, vm: Vm) -> None:
