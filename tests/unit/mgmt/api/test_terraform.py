@@ -114,11 +114,15 @@ class Provider:
 def provider(tmp_path_factory: pytest.TempPathFactory, fresh_store: Path) -> Iterator[Provider]:
     with open_api(tmp_path_factory.mktemp("terraform"), like=fresh_store) as api:
         teller = Storyteller(api)
-        stories = all_stories()
-        for story in stories[:4]:
+        for story in all_stories():
+            if story.title == "A network and its virtual machines":
+                break
             teller.tell(story)
-        for step in [step for step in stories[4].steps if step is not None][:2]:
-            teller.play(step)
+        for step in story.steps:
+            if step is not None:
+                teller.play(step)
+            if "vm" in teller.kept:
+                break
         made = Provider(teller)
         teller.kept["ip"] = made.call("alice", "associateIpAddress", networkid="{network}")
         teller.kept["disk"] = made.call("alice", "listDiskOfferings", name="Small")
