@@ -1,7 +1,7 @@
 """VMs that move between hosts while they run: prepared where they land, sent from where they are.
 
 libvirt moves memory and disks; its three streams go over Unix sockets, which lead through the other host's
-door (docs/decisions/0018).
+door (docs/decisions/0014).
 """
 
 import contextlib
