@@ -86,7 +86,7 @@ def test_a_vm_lives_with_its_group(cloud: SmallCloud) -> None:
         session.get_one(AffinityGroup, group.id).type = APART
     cloud.run(names.STOP_VM, vm_id=vms[1].id)
     with cloud.runtime.database.reading() as session:
-        found = candidates(session, Demand(cloud.zone_id, 1, 128), beside=cloud.host_id)
+        found = candidates(session, Demand(cloud.zone_id, 1, 128, beside=cloud.host_id))
         assert [(host.name, fits) for host, fits in found] == [("host2", True)]
     assert sorted(str(nic.address) for nic in cloud.rows(Nic) if nic.vm_id in {vm.id for vm in vms}) == [
         "10.1.1.2",

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,5 +176,5 @@ def test_what_is_refused_is_said(monkey: Monkey) -> None:
 
 def test_a_wrong_password_is_told(server: ManagementServer, python: tuple[str, Path], tmp_path: Path) -> None:
     monkey = Monkey(*python, tmp_path)
-    monkey.configure(ManagementServer(server.address, "wrong", server.log))
+    monkey.configure(replace(server, password="wrong"))
     assert "Error authenticating" in monkey.say("sync")[1]

@@ -71,9 +71,10 @@ class Storage:
             request.wfile.write(body[: len(body) // 2])
             request.close_connection = True
             return
-        request.wfile.write(body[:1])
-        self.delay.wait(10)
-        request.wfile.write(body[1:])
+        half = len(body) // 2  # enough to be on the client's disk, not in its buffers
+        request.wfile.write(body[:half])
+        self.delay.wait(60)
+        request.wfile.write(body[half:])
 
     def close(self) -> None:
         self._server.shutdown()

@@ -167,7 +167,7 @@ def test_keys_are_those_of_the_vms_owner(world: World) -> None:
     vm = deploy(world)
     world.call("createSSHKeyPair", name="mine")
     world.call("createSSHKeyPair", "admin", name="admins")
-    with pytest.raises(ParameterError, match="admins does not exist for account alice"):
+    with pytest.raises(ParameterError, match="'admins' does not exist for account alice"):
         world.call("resetSSHKeyForVirtualMachine", "admin", id=vm, keypairs="admins")
     with pytest.raises(ParameterError, match="Send keypair"):
         world.call("resetSSHKeyForVirtualMachine", id=vm)

@@ -208,10 +208,10 @@ class TestIntake:
         assert kept.stat().st_mode & 0o777 == 0o444
         assert list((tmp_path / "partial").iterdir()) == []
 
-    def test_a_cd_is_taken_as_a_raw_disk(self, tmp_path: Path) -> None:
+    def test_a_cd_is_taken_as_a_raw_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         content = bytes(16 * 2048) + b"\1CD001\1".ljust(2048, b"\0")
         intake, _ = self.intake(tmp_path, f'{{"format": "raw", "virtual-size": {len(content)}}}')
-        intake.fetcher.content = content  # type: ignore[attr-defined]
+        monkeypatch.setattr(FileFetcher, "content", content)
         status = intake.take(template(2, format=ImageFormat.iso), lambda: False)
         assert (status.state, status.virtual_size) == (TemplateState.ready, len(content))
         assert isinstance(intake.run, RecordedRunner)
