@@ -56,7 +56,8 @@ def finish(
         words = f"{job.command} failed at {text}" if failure else text
         _note(session, job, words, level="ERROR" if failure else "INFO")
     JOBS.labels(workflow, "failed" if failure else "succeeded").inc()
-    JOB_SECONDS.labels(workflow).observe(seconds)
+    # A clock that goes back must not make a sum fall: Prometheus takes that for a restart.
+    JOB_SECONDS.labels(workflow).observe(max(seconds, 0.0))
 
 
 def _note(session: Session, job: Job, text: str, **more: str) -> None:

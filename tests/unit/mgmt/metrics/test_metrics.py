@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
 from mgmt.api.app import create_app
+from mgmt.jobs import rows
 from mgmt.metrics import state as state_module
 from mgmt.metrics.page import create_metrics, load_token
 from mgmt.metrics.state import CloudState
@@ -118,6 +120,23 @@ def test_prometheus_itself_asks_for_another_format(page: Scraped) -> None:
     assert answer.content_type.startswith("application/openmetrics-text")
     found = {family.name for family in openmetrics(answer.text)}
     assert {"pileus_hosts", "pileus_api_calls", "pileus_build", "process_cpu_seconds"} <= found
+
+
+def test_a_clock_that_goes_back_makes_no_sum_fall(page: Scraped) -> None:
+    page.cloud.add(
+        Job(
+            account_id=page.cloud.account_id,
+            domain_id=page.cloud.domain_id,
+            user_id=page.cloud.user_id,
+            command="stopVirtualMachine",
+            workflow="clock",
+            created=page.cloud.runtime.now() + timedelta(days=1),
+        )
+    )
+    rows.finish(
+        page.cloud.runtime, next(row.id for row in page.cloud.rows(Job) if row.workflow == "clock"), None, []
+    )
+    assert page.value("pileus_job_seconds_sum", workflow="clock") == 0
 
 
 def test_jobs_that_wait_have_an_age(page: Scraped) -> None:
