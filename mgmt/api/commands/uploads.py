@@ -72,11 +72,7 @@ class UploadVolume(AsyncCommand, kw_only=True, frozen=True):
 
     def run(self, call: Call) -> Job:
         """It is there as a row; how far it is says its state."""
-        url, wanted = read_url(self.url), read_format(self.format)
-        volume = _insert(call, self.name, self.zoneid, self.diskofferingid, VolumeState.upload_op)
-        checksum = read_checksum(self.checksum)
-        call.session.add(VolumeUpload(volume_id=volume.id, url=url, format=wanted, checksum=checksum))
-        touch_storage(call.session, volume.zone_id)
+        volume = _insert(call, self, VolumeState.upload_op, read_url(self.url))
         return call.finish(kind="Volume", about=volume)
 
 
@@ -96,10 +92,7 @@ class GetUploadParamsForVolume(SyncCommand, kw_only=True, frozen=True):
 
     def run(self, call: Call) -> Response:
         """Insert it as one that is not uploaded yet."""
-        wanted, checksum = read_format(self.format), read_checksum(self.checksum)
-        volume = _insert(call, self.name, self.zoneid, self.diskofferingid, VolumeState.not_uploaded)
-        call.session.add(VolumeUpload(volume_id=volume.id, format=wanted, checksum=checksum))
-        touch_storage(call.session, volume.zone_id)
+        volume = _insert(call, self, VolumeState.not_uploaded)
         return _params(call, volume.id, volume.zone_id)
 
 
@@ -204,22 +197,31 @@ def _params(call: Call, image_id: str, zone_id: str) -> UploadParams:
     )
 
 
-def _insert(call: Call, name: str, zone_id: str, offering_id: str | None, state: VolumeState) -> Volume:
-    """A volume of a size that is still to be known. Raises ParameterError, LimitReached."""
-    check_store(call, call.row(Zone, zone_id))
-    offering = call.row_or_none(DiskOffering, offering_id)
+def _insert(
+    call: Call, wanted: UploadVolume | GetUploadParamsForVolume, state: VolumeState, url: str = ""
+) -> Volume:
+    """A volume of a size that is still to be known, and where it comes from; its storage VM is to be told.
+
+    Raises ParameterError, LimitReached.
+    """
+    form, checksum = read_format(wanted.format), read_checksum(wanted.checksum)
+    zone = call.row(Zone, wanted.zoneid)
+    check_store(call, zone)
+    offering = call.row_or_none(DiskOffering, wanted.diskofferingid)
     reserve_all(call.session, call.owner.account, amounts_of_volumes(0))
     room = {ResourceType.primary_storage: 1, ResourceType.secondary_storage: 1}
     require(call.session, call.owner.account, room)
     row = Volume(
         account_id=call.owner.account.id,
         domain_id=call.owner.domain.id,
-        zone_id=zone_id,
+        zone_id=zone.id,
         offering_id=offering.id if offering else None,
-        name=name,
+        name=wanted.name,
         size=0,
         state=state,
     )
     call.session.add(row)
     call.session.flush()
+    call.session.add(VolumeUpload(volume_id=row.id, url=url, format=form, checksum=checksum))
+    touch_storage(call.session, zone.id)
     return row
