@@ -15,8 +15,8 @@ from mgmt.model.os_types import os_type_by_id
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import ImageKind, TemplateState
 from mgmt.ops import names
-from mgmt.ops.template_zones import in_zone, shown_ids
-from mgmt.ops.templates import touch_storage
+from mgmt.ops.images.template_zones import in_zone, shown_ids
+from mgmt.ops.images.templates import touch_storage
 from mgmt.store.configured import configured
 from mgmt.store.tables import ImageStore, Job, Template, TemplatePermission, Vm, Zone
 

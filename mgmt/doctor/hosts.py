@@ -11,7 +11,7 @@ from mgmt.doctor.finding import Finding
 from mgmt.model.errors import CloudError
 from mgmt.model.states import VmState, VolumeState
 from mgmt.ops.endpoints import driver_of, host_endpoint
-from mgmt.ops.host_networks import networks_of_host
+from mgmt.ops.network.host_networks import networks_of_host
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
 from systemvm.spec.host import DomainStatus, HostState, HostVolume

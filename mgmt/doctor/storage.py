@@ -10,8 +10,8 @@ from mgmt.doctor.finding import Finding
 from mgmt.model.errors import CloudError
 from mgmt.model.states import SnapshotState, TemplateState, VmKind, VmState, VolumeState
 from mgmt.ops.endpoints import machine_agent
-from mgmt.ops.kept_volumes import volumes_kept
 from mgmt.ops.runtime import Runtime
+from mgmt.ops.storage.kept_volumes import volumes_kept
 from mgmt.store.tables import Snapshot, Template, Vm, Volume
 from systemvm.spec.appliances import TemplateState as Kept
 from systemvm.spec.appliances import TemplateStatus

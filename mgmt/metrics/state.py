@@ -17,7 +17,7 @@ from sqlalchemy.pool import QueuePool
 
 from mgmt.model.notices import ALERT_NAMES, CAPACITY_NAMES, AlertType
 from mgmt.model.states import JobStatus, VmKind
-from mgmt.ops.capacity import sum_up, summed_capacities
+from mgmt.ops.infrastructure.capacity import sum_up, summed_capacities
 from mgmt.store.database import Database
 from mgmt.store.tables import Alert, Host, Job, Vm, Zone
 from mgmt.store.tables.base import now

@@ -10,9 +10,12 @@ from mgmt.alloc.limits import release
 from mgmt.model.errors import InUse
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import TemplateState, VmKind
-from mgmt.ops import networks, snapshots, templates, vm_workflows, volumes
+from mgmt.ops.compute import vm_workflows
+from mgmt.ops.images import templates
+from mgmt.ops.network import networks
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
+from mgmt.ops.storage import snapshots, volumes
 from mgmt.store.tables import (
     Account,
     AffinityGroup,

@@ -3,30 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mgmt.ops import (
-    exports,
-    isos,
-    maintenance,
-    migration,
-    names,
-    networks,
-    nics,
-    projects,
-    restore,
-    rules,
-    snapshots,
-    system_vm_workflows,
-    template_copies,
-    template_making,
-    templates,
-    vm_snapshots,
-    vm_workflows,
-    volume_moves,
-    volume_sizes,
-    volumes,
-)
+from mgmt.ops import names, projects
+from mgmt.ops.compute import isos, migration, nics, restore, vm_snapshots, vm_workflows
+from mgmt.ops.images import template_copies, template_making, templates
+from mgmt.ops.infrastructure import maintenance
+from mgmt.ops.machines import system_vm_workflows
+from mgmt.ops.network import networks, rules
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
+from mgmt.ops.storage import exports, snapshots, volume_moves, volume_sizes, volumes
 
 Workflow = Callable[..., None]
 

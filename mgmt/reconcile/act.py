@@ -7,17 +7,17 @@ from sqlalchemy import select
 from mgmt.agents.errors import AgentError
 from mgmt.model.errors import CloudError
 from mgmt.model.states import VmKind, VmState
-from mgmt.ops import system_vm_workflows, system_vms
-from mgmt.ops.documents import push_machine
-from mgmt.ops.domains import put_as_it_is
+from mgmt.ops.compute.domains import put_as_it_is
+from mgmt.ops.compute.migration import settle
+from mgmt.ops.compute.placement import unplace_vm
+from mgmt.ops.compute.states import read_vm, set_vm
+from mgmt.ops.compute.vm_workflows import start_vm
 from mgmt.ops.endpoints import driver_of, host_endpoint
-from mgmt.ops.host_networks import push_host
-from mgmt.ops.migration import settle
-from mgmt.ops.placement import unplace_vm
+from mgmt.ops.machines import system_vm_workflows, system_vms
+from mgmt.ops.machines.documents import push_machine
+from mgmt.ops.network.host_networks import push_host
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
-from mgmt.ops.states import read_vm, set_vm
-from mgmt.ops.vm_workflows import start_vm
 from mgmt.reconcile.decide import Action, Kind
 from mgmt.reconcile.look import busy_subjects
 from mgmt.store.events import record_event

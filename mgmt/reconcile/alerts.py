@@ -19,7 +19,7 @@ from mgmt.model.configuration import (
 )
 from mgmt.model.notices import ALERT_NAMES, AlertType, CapacityType
 from mgmt.model.states import TemplateState, VmKind, VmState
-from mgmt.ops.capacity import Capacity, all_capacities
+from mgmt.ops.infrastructure.capacity import Capacity, all_capacities
 from mgmt.ops.runtime import Runtime
 from mgmt.store.configured import Place, all_values
 from mgmt.store.servers import DOWN

@@ -18,8 +18,8 @@ from mgmt.agents.errors import AgentError, AgentNotFound
 from mgmt.model.errors import CloudError
 from mgmt.model.states import VmKind, VmState
 from mgmt.ops.endpoints import driver_of, host_endpoint, machine_agent
+from mgmt.ops.machines.system_vms import SYSTEM_ACCOUNT
 from mgmt.ops.runtime import Runtime
-from mgmt.ops.system_vms import SYSTEM_ACCOUNT
 from mgmt.store.events import record_event
 from mgmt.store.tables import Account, Host, User, Vm
 from systemvm.spec.certificate import SignedCertificate

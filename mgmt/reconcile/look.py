@@ -13,9 +13,9 @@ from mgmt.agents.errors import AgentError
 from mgmt.model.errors import CloudError
 from mgmt.model.states import Allocation, JobStatus, VmKind, VmState
 from mgmt.ops.endpoints import HOST_COLUMNS, driver_of, host_endpoint
-from mgmt.ops.hosts import store_info, store_infos
+from mgmt.ops.infrastructure.hosts import store_info, store_infos
+from mgmt.ops.machines.system_vm_workflows import ZONE_KINDS
 from mgmt.ops.runtime import Runtime
-from mgmt.ops.system_vm_workflows import ZONE_KINDS
 from mgmt.reconcile.certificates import Unrenewed
 from mgmt.reconcile.decide import Snapshot, VmView, ZoneView
 from mgmt.store.tables import (

@@ -15,9 +15,9 @@ from mgmt.model.errors import CloudError, ParameterError
 from mgmt.model.schedules import Interval, read_schedule
 from mgmt.model.states import VmState, VolumeState
 from mgmt.ops import names
+from mgmt.ops.machines.system_vms import SYSTEM_ACCOUNT
 from mgmt.ops.runtime import Runtime
-from mgmt.ops.snapshot_rows import new_snapshot, turn_of
-from mgmt.ops.system_vms import SYSTEM_ACCOUNT
+from mgmt.ops.storage.snapshot_rows import new_snapshot, turn_of
 from mgmt.store.events import record_event, start_event_id
 from mgmt.store.tables import Account, SnapshotPolicy, User, Vm, Volume
 

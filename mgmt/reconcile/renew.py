@@ -8,7 +8,7 @@ import logging
 from sqlalchemy import select
 
 from mgmt.model.states import VmKind
-from mgmt.ops.documents import touch_zone
+from mgmt.ops.machines.documents import touch_zone
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Vm
 

@@ -19,12 +19,12 @@ from mgmt.model.configuration import (
 )
 from mgmt.model.errors import CloudError
 from mgmt.model.states import JobStatus, VmKind, VmState
-from mgmt.ops.exports import expire_exports
+from mgmt.ops.compute.vm_workflows import expunge_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
-from mgmt.ops.uploads import abandon_unsent
+from mgmt.ops.storage.exports import expire_exports
+from mgmt.ops.storage.uploads import abandon_unsent
 from mgmt.ops.usage import aggregate
-from mgmt.ops.vm_workflows import expunge_vm
 from mgmt.reconcile.policies import bring_near
 from mgmt.reconcile.steady import Steady
 from mgmt.store.configured import configured

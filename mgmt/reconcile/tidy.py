@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from mgmt.agents.errors import AgentError
 from mgmt.model.errors import CloudError
 from mgmt.ops.endpoints import driver_of, host_endpoint
-from mgmt.ops.host_networks import networks_of_host, push_host
+from mgmt.ops.network.host_networks import networks_of_host, push_host
 from mgmt.ops.runtime import Runtime
 from mgmt.reconcile.look import busy_subjects
 from mgmt.store.tables import Host, Vm, Volume

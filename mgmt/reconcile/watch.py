@@ -10,12 +10,12 @@ from mgmt.agents.errors import AgentError, AgentUnreachable
 from mgmt.agents.machine import MachineAgent
 from mgmt.model.errors import CloudError
 from mgmt.model.states import TemplateState, VmKind, VmState
+from mgmt.ops.compute.states import set_vm
 from mgmt.ops.endpoints import HOST_COLUMNS, machine_agent
-from mgmt.ops.kept_volumes import PENDING
+from mgmt.ops.images.templates import store_status
 from mgmt.ops.runtime import Runtime
-from mgmt.ops.states import set_vm
-from mgmt.ops.templates import store_status
-from mgmt.ops.uploads import store_volume_status
+from mgmt.ops.storage.kept_volumes import PENDING
+from mgmt.ops.storage.uploads import store_volume_status
 from mgmt.store.tables import Host, Template, Vm, Volume
 from systemvm.spec.appliances import TemplateStatus
 

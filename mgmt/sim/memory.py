@@ -16,9 +16,9 @@ from mgmt.desired.host import PlacedNetwork, compile_host, guest_bridge
 from mgmt.drivers.simulated_host import SimulatedHost
 from mgmt.drivers.simulator import Simulator
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
-from mgmt.ops.documents import compile_document
-from mgmt.ops.domains import compile_domain, host_pool
+from mgmt.ops.compute.domains import compile_domain, host_pool
 from mgmt.ops.endpoints import host_endpoint, machine_agent, placed_host
+from mgmt.ops.machines.documents import compile_document
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Host, Network, Nic, ServiceOffering, StoragePool, Vm, Volume
 from systemvm.spec.host import DomainStatus, HostVolume

@@ -10,8 +10,8 @@ from uuid import UUID, uuid5
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import AddressState, JobStatus, NetworkState, VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops import names
+from mgmt.ops.machines.system_vms import ROOT_BYTES
 from mgmt.ops.runtime import utc_now
-from mgmt.ops.system_vms import ROOT_BYTES
 from mgmt.sim.bulk import Batch, Values
 from mgmt.sim.places import FIRST_VNI, Places
 from mgmt.sim.plan import ACCOUNTS_OF_DOMAIN, SPARE_ADDRESSES, VMS_OF_NETWORK, Plan

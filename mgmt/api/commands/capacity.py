@@ -10,7 +10,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import Response, Spec
 from mgmt.api.responses.alerts import CapacityResponse, capacity_responses
 from mgmt.model.notices import CapacityType
-from mgmt.ops.capacity import Capacity, Key, sum_up, summed_capacities
+from mgmt.ops.infrastructure.capacity import Capacity, Key, sum_up, summed_capacities
 from mgmt.store.tables import Cluster, Pod, Zone
 
 USAGE = "usage"

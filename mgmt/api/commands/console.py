@@ -7,7 +7,7 @@ from mgmt.api.call import Call
 from mgmt.api.registry import Response, Spec, SyncCommand
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import VmKind, VmState
-from mgmt.ops.console import create_endpoint
+from mgmt.ops.compute.console import create_endpoint
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Vm
 

@@ -16,7 +16,7 @@ from mgmt.api.responses.dedications import (
     DEDICATED_ZONE,
 )
 from mgmt.model.errors import ParameterError
-from mgmt.ops.dedications import KINDS, Beneficiary, dedicate, release_dedication
+from mgmt.ops.infrastructure.dedications import KINDS, Beneficiary, dedicate, release_dedication
 from mgmt.store.tables import Account, Cluster, Dedication, Domain, Host, Job, Pod, Zone
 
 ForDomain = Annotated[str, Ref(Domain), "the domain it is for, with those below"]

@@ -13,8 +13,8 @@ from mgmt.model.errors import ParameterError, PermissionDenied
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import AccountType, ImageKind, TemplateState, VmKind, VmState, VolumeState
 from mgmt.ops import names
-from mgmt.ops.downloads import storage_address
-from mgmt.ops.template_zones import zone_rows
+from mgmt.ops.images.template_zones import zone_rows
+from mgmt.ops.storage.downloads import storage_address
 from mgmt.store.tables import Account, Job, Template, Vm, Volume, VolumeExport, VolumeUpload, Zone
 
 MODE_WORDS = f"{MODE}: the answer has a URL to download from"

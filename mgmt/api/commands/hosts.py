@@ -19,8 +19,8 @@ from mgmt.api.responses.hosts import HOST
 from mgmt.drivers.protocol import Driver
 from mgmt.model.errors import ParameterError, Unavailable
 from mgmt.model.states import VmKind, VmState
-from mgmt.ops.dedications import release_dedication
-from mgmt.ops.maintenance import MAINTENANCE
+from mgmt.ops.infrastructure.dedications import release_dedication
+from mgmt.ops.infrastructure.maintenance import MAINTENANCE
 from mgmt.ops.runtime import Runtime
 from mgmt.store.events import record_event
 from mgmt.store.tables import Cluster, Host, Pod, StoragePool, Vm, Zone

@@ -10,8 +10,8 @@ from mgmt.api.responses.templates import ISO, TEMPLATE
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import ImageKind, TemplateState
 from mgmt.ops import names
-from mgmt.ops.template_copies import insert_copy
-from mgmt.ops.template_zones import zone_rows
+from mgmt.ops.images.template_copies import insert_copy
+from mgmt.ops.images.template_zones import zone_rows
 from mgmt.store.tables import Job, Template, Zone
 
 

@@ -11,7 +11,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.model.errors import ParameterError, PermissionDenied
 from mgmt.model.states import AccountType, ImageKind
-from mgmt.ops.template_zones import spread
+from mgmt.ops.images.template_zones import spread
 from mgmt.store.tables import Account, Project, Template, TemplatePermission
 
 OPERATIONS = ("add", "remove", "reset")

@@ -11,7 +11,7 @@ from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.instance_groups import INSTANCE_GROUP
 from mgmt.model.errors import ParameterError
-from mgmt.ops.instance_groups import find_group
+from mgmt.ops.compute.instance_groups import find_group
 from mgmt.store.tables import InstanceGroup, Vm
 
 

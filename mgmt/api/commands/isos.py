@@ -30,7 +30,7 @@ from mgmt.api.user_vms import KIND, must_be, user_vm
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import ImageKind, TemplateState, VmState
 from mgmt.ops import names
-from mgmt.ops.template_zones import in_zone, shown_ids, spread
+from mgmt.ops.images.template_zones import in_zone, shown_ids, spread
 from mgmt.store.tables import Job, Template, Vm, Zone
 
 

@@ -8,7 +8,7 @@ from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.hosts import HOST, STORAGE_POOL
 from mgmt.model.errors import ParameterError
 from mgmt.ops import names
-from mgmt.ops.maintenance import (
+from mgmt.ops.infrastructure.maintenance import (
     ENABLED,
     MAINTENANCE,
     PREPARING,

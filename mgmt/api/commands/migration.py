@@ -23,10 +23,10 @@ from mgmt.api.user_vms import KIND, must_be, user_vm
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmKind, VmState, VolumeState
 from mgmt.ops import names
-from mgmt.ops.migration import moving
-from mgmt.ops.placement import demand_of, tied_to
-from mgmt.ops.vm_snapshots import refuse_with_snapshots
-from mgmt.ops.volume_moves import other_pools, refuse_move
+from mgmt.ops.compute.migration import moving
+from mgmt.ops.compute.placement import demand_of, tied_to
+from mgmt.ops.compute.vm_snapshots import refuse_with_snapshots
+from mgmt.ops.storage.volume_moves import other_pools, refuse_move
 from mgmt.store.tables import Host, Job, StoragePool, Vm, Volume
 
 

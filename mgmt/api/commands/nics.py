@@ -18,9 +18,9 @@ from mgmt.api.user_vms import KIND, must_be, user_vm
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmState
 from mgmt.ops import names
-from mgmt.ops.nics import check_unused
-from mgmt.ops.vm_snapshots import refuse_with_snapshots
-from mgmt.ops.vms import add_nic, check_vm_name
+from mgmt.ops.compute.nics import check_unused
+from mgmt.ops.compute.vm_snapshots import refuse_with_snapshots
+from mgmt.ops.compute.vms import add_nic, check_vm_name
 from mgmt.store.tables import Job, Network, Nic, NicAddress, Vm
 
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")

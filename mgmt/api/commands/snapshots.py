@@ -16,9 +16,9 @@ from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.schedules import Interval
 from mgmt.model.states import SnapshotState, VmKind, VmState, VolumeState
 from mgmt.ops import names
-from mgmt.ops.snapshot_rows import MANUAL, new_snapshot, turn_of
-from mgmt.ops.snapshots import needed_by
-from mgmt.ops.vm_snapshots import refuse_with_snapshots
+from mgmt.ops.compute.vm_snapshots import refuse_with_snapshots
+from mgmt.ops.storage.snapshot_rows import MANUAL, new_snapshot, turn_of
+from mgmt.ops.storage.snapshots import needed_by
 from mgmt.store.tables import Job, Snapshot, SnapshotPolicy, Vm, Volume, Zone
 
 INTERVALS = tuple(interval.name.upper() for interval in Interval)

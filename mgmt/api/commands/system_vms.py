@@ -13,7 +13,7 @@ from mgmt.api.responses.system_vms import ROUTER, SYSTEM_VM
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import SYSTEM_VM_TYPES, VmKind, VmState
 from mgmt.ops import names
-from mgmt.ops.snapshots import kept_only_by
+from mgmt.ops.storage.snapshots import kept_only_by
 from mgmt.store.tables import Host, Job, Network, Vm, Zone
 
 SYSTEM_KINDS = tuple(SYSTEM_VM_TYPES)

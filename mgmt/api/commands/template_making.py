@@ -14,7 +14,7 @@ from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.templates import TEMPLATE
 from mgmt.model.errors import ParameterError
 from mgmt.ops import names
-from mgmt.ops.snapshot_rows import turn_of
+from mgmt.ops.storage.snapshot_rows import turn_of
 from mgmt.store.tables import Job, Snapshot, Template, Volume, Zone
 
 

@@ -27,7 +27,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.templates import TEMPLATE
 from mgmt.model.states import ImageKind
-from mgmt.ops.template_zones import shown_ids, spread
+from mgmt.ops.images.template_zones import shown_ids, spread
 from mgmt.store.tables import Job, Template, Zone
 
 FORMATS = ("QCOW2", "RAW")

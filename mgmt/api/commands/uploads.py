@@ -25,9 +25,9 @@ from mgmt.api.responses.lookup import wire_time
 from mgmt.api.responses.volumes import VOLUME
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import ImageKind, VolumeState
+from mgmt.ops.images.templates import touch_storage
 from mgmt.ops.runtime import Runtime
-from mgmt.ops.templates import touch_storage
-from mgmt.ops.uploads import permit_upload
+from mgmt.ops.storage.uploads import permit_upload
 from mgmt.store.tables import DiskOffering, Job, Volume, VolumeUpload, Zone
 
 CHECKSUM_WORDS = "<algorithm>:<hex> with md5, sha256 or sha512; hex alone is told by length"

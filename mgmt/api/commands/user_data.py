@@ -21,8 +21,8 @@ from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
 from mgmt.api.user_vms import must_be, user_vm
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmState
-from mgmt.ops.template_zones import spread
-from mgmt.ops.user_data import Policy, UserDataChoice, give_user_data, joined
+from mgmt.ops.compute.user_data import Policy, UserDataChoice, give_user_data, joined
+from mgmt.ops.images.template_zones import spread
 from mgmt.store.tables import Template, UserData, Vm
 
 #: What cloud-init's templates can name (`ds.meta_data.<name>`), and no path in the metadata.

@@ -22,8 +22,8 @@ from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE, VirtualMachineR
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import Allocation, VmKind, VmState
 from mgmt.ops import names
-from mgmt.ops.passwords import reveal_password
-from mgmt.ops.vms import VmRequest, create_vm
+from mgmt.ops.compute.passwords import reveal_password
+from mgmt.ops.compute.vms import VmRequest, create_vm
 from mgmt.store.tables import (
     AffinityGroup,
     AffinityMember,

@@ -24,13 +24,13 @@ from mgmt.model.os_types import os_type_by_id
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import TemplateState, VmState
 from mgmt.ops import names
-from mgmt.ops.instance_groups import group_named
-from mgmt.ops.passwords import set_new_password
-from mgmt.ops.restore import fresh_root_size
-from mgmt.ops.template_zones import in_zone
-from mgmt.ops.user_data import give_user_data, touch_routers_of
-from mgmt.ops.vm_snapshots import refuse_with_snapshots
-from mgmt.ops.vms import check_vm_name, network_ids
+from mgmt.ops.compute.instance_groups import group_named
+from mgmt.ops.compute.passwords import set_new_password
+from mgmt.ops.compute.restore import fresh_root_size
+from mgmt.ops.compute.user_data import give_user_data, touch_routers_of
+from mgmt.ops.compute.vm_snapshots import refuse_with_snapshots
+from mgmt.ops.compute.vms import check_vm_name, network_ids
+from mgmt.ops.images.template_zones import in_zone
 from mgmt.store.tables import Account, Job, ServiceOffering, Template, UserData, Vm
 from mgmt.store.tables.base import new_id
 

@@ -11,8 +11,8 @@ from mgmt.api.user_vms import KIND, must_be, user_vm
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import VmState, VolumeKind
 from mgmt.ops import names
-from mgmt.ops.passwords import set_new_password
-from mgmt.ops.vms import recover_vm
+from mgmt.ops.compute.passwords import set_new_password
+from mgmt.ops.compute.vms import recover_vm
 from mgmt.store.tables import Host, Job, Vm, Volume
 
 

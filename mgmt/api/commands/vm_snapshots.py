@@ -16,7 +16,7 @@ from mgmt.model.configuration import VM_SNAPSHOT_MAX
 from mgmt.model.errors import ParameterError, Unavailable
 from mgmt.model.states import VmSnapshotKind, VmSnapshotState, VmState, VolumeState
 from mgmt.ops import names
-from mgmt.ops.vm_snapshots import snapshots_of
+from mgmt.ops.compute.vm_snapshots import snapshots_of
 from mgmt.store.configured import configured
 from mgmt.store.tables import Job, Vm, VmSnapshot, Volume
 

@@ -15,7 +15,7 @@ from mgmt.model.errors import ParameterError
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import VmKind, VolumeKind, VolumeState
 from mgmt.ops import names
-from mgmt.ops.vm_snapshots import refuse_with_snapshots
+from mgmt.ops.compute.vm_snapshots import refuse_with_snapshots
 from mgmt.store.tables import Account, DiskOffering, Job, Vm, Volume
 
 

@@ -18,7 +18,7 @@ from mgmt.api.responses.volumes import VOLUME
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops import names
-from mgmt.ops.vm_snapshots import refuse_with_snapshots
+from mgmt.ops.compute.vm_snapshots import refuse_with_snapshots
 from mgmt.store.tables import (
     Cluster,
     DiskOffering,

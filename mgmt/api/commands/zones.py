@@ -15,7 +15,7 @@ from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import ZONE
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import Allocation, VmKind
-from mgmt.ops.documents import touch_zone, zone_resolvers
+from mgmt.ops.machines.documents import touch_zone, zone_resolvers
 from mgmt.store.tables import Host, Network, Pod, Vm, Zone
 
 DOMAIN_NAME = re.compile(

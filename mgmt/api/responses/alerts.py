@@ -6,7 +6,7 @@ from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import rows_by_id, wire_time
 from mgmt.model.notices import CAPACITY_NAMES
-from mgmt.ops.capacity import Capacity
+from mgmt.ops.infrastructure.capacity import Capacity
 from mgmt.store.tables import Alert, Cluster, Pod, Zone
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import rows_by_id
-from mgmt.ops.dedications import KINDS
+from mgmt.ops.infrastructure.dedications import KINDS
 from mgmt.store.tables import Dedication
 
 

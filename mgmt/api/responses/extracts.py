@@ -7,9 +7,9 @@ from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import rows_by_id, wire_time
 from mgmt.model.errors import Unavailable
-from mgmt.ops.downloads import download_url
+from mgmt.ops.images.template_zones import shown_id
 from mgmt.ops.runtime import Runtime
-from mgmt.ops.template_zones import shown_id
+from mgmt.ops.storage.downloads import download_url
 from mgmt.store.tables import Job, Template, Volume, Zone
 
 CREATED, NOT_CREATED = "DOWNLOAD_URL_CREATED", "DOWNLOAD_URL_NOT_CREATED"

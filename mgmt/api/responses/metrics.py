@@ -18,7 +18,7 @@ from mgmt.api.responses.infra import ClusterResponse, ZoneResponse, cluster_resp
 from mgmt.api.responses.volumes import VOLUME, VolumeResponse
 from mgmt.model.notices import CapacityType
 from mgmt.model.states import VmKind, VmState
-from mgmt.ops.capacity import Capacity, cluster_capacities, pool_capacities
+from mgmt.ops.infrastructure.capacity import Capacity, cluster_capacities, pool_capacities
 from mgmt.store.tables import Cluster, Host, StoragePool, Vm, Volume, Zone
 
 GIB = 1024**3

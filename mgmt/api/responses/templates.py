@@ -11,7 +11,7 @@ from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import Owners, TagResponse, plain_tags_of, rows_by_id, wire_time
 from mgmt.model.os_types import os_type_by_name
 from mgmt.model.states import TemplateState
-from mgmt.ops.template_zones import shown_id
+from mgmt.ops.images.template_zones import shown_id
 from mgmt.store.tables import Template, UserData, Zone
 
 READY = "Download Complete"

@@ -10,7 +10,7 @@ from mgmt.alloc.addresses import claim
 from mgmt.model.configuration import MEMORY_OVERPROVISIONING, Scope
 from mgmt.model.notices import AlertType, CapacityType
 from mgmt.ops import names
-from mgmt.ops.capacity import all_capacities
+from mgmt.ops.infrastructure.capacity import all_capacities
 from mgmt.ops.usage import aggregate
 from mgmt.reconcile.alerts import update_alerts
 from mgmt.reconcile.sweep import Sweeper

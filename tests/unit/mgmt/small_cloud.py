@@ -16,9 +16,9 @@ from mgmt.drivers.simulated_host import GIB
 from mgmt.drivers.simulated_time import SimulatedTime
 from mgmt.drivers.simulator import Simulator
 from mgmt.model.states import Allocation, TemplateState
+from mgmt.ops.compute.vms import VmRequest, create_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
-from mgmt.ops.vms import VmRequest, create_vm
 from mgmt.ops.workflows import run
 from mgmt.pki.authority import Authority
 from mgmt.store import passwords

@@ -2,6 +2,6 @@
 
 import pytest
 
-from tests.unit.mgmt.ops.test_vm_workflows import *  # noqa: F403
+from tests.unit.mgmt.ops.compute.test_vm_workflows import *  # noqa: F403
 
 pytestmark = pytest.mark.contract

@@ -12,7 +12,7 @@ from mgmt.model.configuration import Scope
 from mgmt.model.configuration.items import PLANNERS
 from mgmt.model.errors import NoCapacity
 from mgmt.model.states import VmState
-from mgmt.ops.placement import place_vm
+from mgmt.ops.compute.placement import place_vm
 from mgmt.store.tables import (
     Account,
     AffinityGroup,

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 from mgmt.model.states import Allocation
 from mgmt.ops import names
-from mgmt.ops.template_copies import insert_copy
+from mgmt.ops.images.template_copies import insert_copy
 from mgmt.store.tables import (
     Cluster,
     Host,

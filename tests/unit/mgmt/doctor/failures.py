@@ -8,7 +8,7 @@ from mgmt.agents.errors import AgentError, AgentFailed, AgentUnreachable
 from mgmt.drivers.faults import Fault
 from mgmt.model.states import RuleState
 from mgmt.ops import names
-from mgmt.ops.rules import TABLES
+from mgmt.ops.network.rules import TABLES
 from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.workflows import run
 from mgmt.reconcile.loop import LONGEST_PAUSE, Reconciler

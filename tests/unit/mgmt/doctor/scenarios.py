@@ -8,7 +8,7 @@ from mgmt.agents.errors import AgentFailed
 from mgmt.alloc import addresses
 from mgmt.model.states import AccountType, RuleState
 from mgmt.ops import names
-from mgmt.ops.templates import push_storage_if_running, touch_storage
+from mgmt.ops.images.templates import push_storage_if_running, touch_storage
 from mgmt.store.tables import (
     Account,
     BalancerMember,

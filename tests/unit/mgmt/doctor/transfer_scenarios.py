@@ -2,7 +2,7 @@
 
 from mgmt.model.states import VolumeState
 from mgmt.ops import names
-from mgmt.ops.templates import push_storage_if_running, touch_storage
+from mgmt.ops.images.templates import push_storage_if_running, touch_storage
 from mgmt.store.tables import Volume, VolumeExport, VolumeUpload
 from systemvm.spec.appliances import TemplateState, TemplateStatus
 from tests.unit.mgmt.doctor.scenarios import Arguments, Scenario, refused, town, volume_to_detach

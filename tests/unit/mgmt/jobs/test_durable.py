@@ -12,7 +12,7 @@ from mgmt.jobs.durable import DurableJobs
 from mgmt.jobs.protocol import Arguments, new_job
 from mgmt.model.states import JobStatus, VmState
 from mgmt.ops import names
-from mgmt.ops.passwords import reveal_password
+from mgmt.ops.compute.passwords import reveal_password
 from mgmt.runtime import records_url
 from mgmt.store.tables import Event, Job, User, Vm
 from tests.unit.mgmt.small_cloud import SmallCloud

@@ -14,8 +14,8 @@ from mgmt.model.configuration import ALERT_PURGE_DAYS, EVENT_PURGE_DAYS
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import TemplateState, VmState
 from mgmt.ops import names
-from mgmt.ops.documents import push_router, touch_router
-from mgmt.ops.templates import touch_storage
+from mgmt.ops.images.templates import touch_storage
+from mgmt.ops.machines.documents import push_router, touch_router
 from mgmt.reconcile.loop import FIRST_PAUSE, Reconciler
 from mgmt.reconcile.sweep import Sweeper
 from mgmt.store.configured import EVERYWHERE, set_value

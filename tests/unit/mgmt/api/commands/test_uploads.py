@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mgmt.model.errors import LimitReached, ParameterError, Unavailable
-from mgmt.ops.uploads import LARGEST, abandon_unsent
+from mgmt.ops.storage.uploads import LARGEST, abandon_unsent
 from mgmt.store import tables
 from systemvm.engine.ticket import verify
 from systemvm.spec.ticket import TicketPurpose

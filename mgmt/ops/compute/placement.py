@@ -1,0 +1,126 @@
+"""A host and pools for a VM that is about to start."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mgmt.alloc.affinity import affinity_of
+from mgmt.alloc.control import linklocal_address
+from mgmt.alloc.counted import set_vm_state
+from mgmt.alloc.hosts import place
+from mgmt.alloc.pools import place_volume
+from mgmt.alloc.room import Demand
+from mgmt.alloc.sizes import size_of
+from mgmt.model.errors import Unavailable
+from mgmt.model.states import VmKind, VmState, VolumeState
+from mgmt.ops.network.host_networks import spread_networks, tidy_host
+from mgmt.ops.runtime import Runtime
+from mgmt.store.tables import Nic, ServiceOffering, StoragePool, Vm, Volume
+from systemvm.spec.types import Purpose
+
+
+def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[str, Any]:
+    """Give a VM its host, its volumes their pools, a system VM its link-local address; state Starting.
+
+    A VM that is placed already stays where it is, so doing it twice is the same as once. Returns the
+    host's id and name. Raises NoCapacity with every host's reason.
+    """
+    with runtime.locks.hold("placement"), runtime.database.writing() as session:
+        vm = session.get_one(Vm, vm_id)
+        _check_pools(session, vm)
+        demand = demand_of(session, vm, tied_to(session, vm) or vm.host_id or host_id)
+        if vm.host_id is not None:
+            vm.host_id = None  # what it takes there is not in its own way
+            session.flush()
+        host = place(session, demand)
+        vm.state = VmState.starting
+        vm.reason = ""
+        vm.desired_power = "running"
+        if vm.kind != VmKind.user:
+            _give_linklocal(session, vm, host.id)
+        vm.host_id = host.id
+        _give_pools(session, vm, host.id)
+        spread_networks(session, vm)
+        return {"host_id": host.id, "host": host.name}
+
+
+def unplace_vm(runtime: Runtime, vm_id: str, state: VmState, reason: str = "") -> None:
+    """Take a VM from its host; it remembers which one it was. Volumes that were never made are unplaced."""
+    with runtime.database.writing() as session:
+        vm = session.get_one(Vm, vm_id)
+        vm.last_host_id = vm.host_id or vm.last_host_id
+        vm.host_id = None
+        set_vm_state(session, vm, state)
+        vm.desired_power = "stopped"
+        vm.healthy = False
+        vm.reason = reason or vm.reason
+        left = vm.last_host_id
+        for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
+            if volume.state != VolumeState.ready:
+                volume.pool_id = None
+    tidy_host(runtime, left)
+
+
+def mark_volumes_ready(session: Session, vm_id: str) -> None:
+    """Once a VM's host has them, all its volumes are files."""
+    for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
+        volume.state = VolumeState.ready
+
+
+def demand_of(session: Session, vm: Vm, host_id: str | None = None) -> Demand:
+    """What a VM needs of a host; `host_id` is the only one that it may take."""
+    offering = session.get_one(ServiceOffering, vm.offering_id)
+    size = size_of(vm, offering)
+    is_guest = vm.kind == VmKind.user
+    unplaced = select(Volume.id).where(
+        Volume.vm_id == vm.id, Volume.removed.is_(None), Volume.pool_id.is_(None)
+    )
+    return Demand(
+        zone_id=vm.zone_id,
+        cpus=size.cpus,
+        memory=size.memory,
+        host_id=host_id,
+        needs_pool=session.scalar(unplaced.limit(1)) is not None,
+        tags=tuple(offering.host_tags),
+        account_id=vm.account_id if is_guest else None,
+        domain_id=vm.domain_id if is_guest else None,
+        affinity=affinity_of(session, vm.id),
+    )
+
+
+def _check_pools(session: Session, vm: Vm) -> None:
+    """Raise Unavailable if a disk of the VM is in a pool that is out of service."""
+    query = (
+        select(Volume.name, StoragePool.name, StoragePool.state)
+        .join(StoragePool, StoragePool.id == Volume.pool_id)
+        .where(Volume.vm_id == vm.id, Volume.removed.is_(None), StoragePool.state == "Maintenance")
+    )
+    for volume, pool, state in session.execute(query.limit(1)):
+        raise Unavailable(f"volume {volume} of VM {vm.name} is in storage pool {pool}, which is in {state}")
+
+
+def tied_to(session: Session, vm: Vm) -> str | None:
+    """The host that has the VM's volumes."""
+    query = (
+        select(StoragePool.host_id)
+        .join(Volume, Volume.pool_id == StoragePool.id)
+        .where(Volume.vm_id == vm.id, Volume.removed.is_(None), StoragePool.host_id.is_not(None))
+    )
+    return session.scalar(query.limit(1))
+
+
+def _give_pools(session: Session, vm: Vm, host_id: str) -> None:
+    for volume in session.scalars(select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None))):
+        if volume.pool_id is None:
+            volume.pool_id = place_volume(session, host_id, volume.size).id
+            session.flush()
+
+
+def _give_linklocal(session: Session, vm: Vm, host_id: str) -> None:
+    vm.linklocal_address = linklocal_address(session, host_id)
+    nic = session.scalar(
+        select(Nic).where(Nic.vm_id == vm.id, Nic.purpose == Purpose.linklocal, Nic.removed.is_(None))
+    )
+    if nic is not None:
+        nic.address = vm.linklocal_address

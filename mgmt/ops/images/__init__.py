@@ -1,0 +1,1 @@
+"""Templates and ISOs: kept by the storage VM of each zone, copied between zones, made of volumes."""

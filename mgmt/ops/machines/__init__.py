@@ -1,0 +1,1 @@
+"""Routers, console proxies and storage VMs: rows, power, and the documents that configure them."""

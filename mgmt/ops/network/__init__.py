@@ -1,0 +1,1 @@
+"""Networks of tenants: on hosts, and their rules and addresses on routers."""

@@ -1,0 +1,152 @@
+"""Volumes that move to another host's pool while no VM uses them: detached ones, or all of a stopped VM."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mgmt.alloc.pools import require_room
+from mgmt.model.errors import InUse, ParameterError, Unavailable
+from mgmt.model.states import VmState, VolumeKind, VolumeState
+from mgmt.ops.compute.domains import DEADLINE, disk_of
+from mgmt.ops.compute.peers import peer_of
+from mgmt.ops.endpoints import driver_of, host_endpoint
+from mgmt.ops.runtime import Runtime
+from mgmt.ops.saga import Saga
+from mgmt.store.tables import Host, StoragePool, Vm, Volume
+from systemvm.spec import host as spec
+
+_POLL = 0.5
+Move = dict[str, Any]
+"""`volume_id`, and the hosts `source` and `target`."""
+
+
+def move_volumes(runtime: Runtime, saga: Saga, *, pools: Mapping[str, str], vm_id: str | None = None) -> None:
+    """Move volumes to pools (`pools` maps one to the other): all those of a stopped VM, or detached ones."""
+    key = f"vm:{vm_id}" if vm_id else f"volume:{'+'.join(sorted(pools))}"
+    with runtime.locks.hold(key):
+        moves: list[Move] = saga.step(
+            "take room in the pools",
+            lambda: _reserve(runtime, vm_id, pools),
+            undo=lambda moves: _stay(runtime, vm_id, moves),
+        )
+        for move in moves:
+            saga.step("copy a volume", lambda move=move: _copy(runtime, move))  # type: ignore[misc]
+        saga.step("note where the volumes are", lambda: _arrive(runtime, vm_id, moves))
+        saga.step("remove the volumes from their old pools", lambda: _leave(runtime, vm_id, moves))
+
+
+def other_pools(session: Session, volume: Volume) -> list[tuple[StoragePool, str]]:
+    """The zone's other pools, and why the volume could not move there; empty if it could."""
+    query = select(StoragePool).where(
+        StoragePool.zone_id == volume.zone_id,
+        StoragePool.removed.is_(None),
+        StoragePool.id != volume.pool_id,
+    )
+    here = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
+    found = []
+    for pool in session.scalars(query.order_by(StoragePool.created, StoragePool.id)).all():
+        found.append((pool, _obstacle(session, volume, here, pool)))
+    return found
+
+
+def _obstacle(session: Session, volume: Volume, here: StoragePool | None, pool: StoragePool) -> str:
+    if here is None or volume.state not in (VolumeState.ready, VolumeState.migrating):
+        return f"volume {volume.name} has no file yet, so there is nothing to move"
+    if pool.host_id is None or pool.host_id == here.host_id:
+        return f"storage pool {pool.name} is on the volume's own host, and volumes move between hosts only"
+    source, target = session.get_one(Host, here.host_id), session.get_one(Host, pool.host_id)
+    if source.driver != target.driver:
+        return f"storage pool {pool.name} is on a {target.driver} host, the volume on a {source.driver} one"
+    for host in (source, target):
+        if host.state != "Up":
+            return f"host {host.name} is {host.state}"
+    return "" if pool.state == "Up" else f"storage pool {pool.name} is {pool.state}"
+
+
+def refuse_move(session: Session, volume: Volume, pool: StoragePool) -> None:
+    """Raise ParameterError, NoCapacity unless the volume could move to the pool now."""
+    here = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
+    if pool.id == volume.pool_id:
+        raise ParameterError(f"volume {volume.name} is in storage pool {pool.name} already")
+    if words := _obstacle(session, volume, here, pool):
+        raise ParameterError(words)
+    require_room(session, pool, volume.size)
+
+
+def _reserve(runtime: Runtime, vm_id: str | None, pools: Mapping[str, str]) -> list[Move]:
+    with runtime.locks.hold("placement"), runtime.database.writing() as session:
+        vm = session.get_one(Vm, vm_id) if vm_id else None
+        if vm is not None and vm.state != VmState.stopped:
+            raise InUse(f"VM {vm.name} is {vm.state} by now; its volumes move while it is Stopped")
+        moves = []
+        for volume_id, pool_id in sorted(pools.items()):
+            volume, pool = session.get_one(Volume, volume_id), session.get_one(StoragePool, pool_id)
+            if volume.vm_id != vm_id:
+                raise InUse(f"volume {volume.name} was attached or detached meanwhile")
+            if volume.target_pool_id != pool_id:
+                refuse_move(session, volume, pool)
+                volume.target_pool_id, volume.state = pool_id, VolumeState.migrating
+                session.flush()
+            here = session.get_one(StoragePool, volume.pool_id)
+            moves.append({"volume_id": volume_id, "source": here.host_id, "target": pool.host_id})
+        return moves
+
+
+def _copy(runtime: Runtime, move: Move) -> None:
+    with runtime.database.reading() as session:
+        volume = session.get_one(Volume, move["volume_id"])
+        source, target = session.get_one(Host, move["source"]), session.get_one(Host, move["target"])
+        disk = disk_of(runtime, session, volume, is_arriving=True)
+    copy = spec.VolumeFetch(
+        volume=spec.Volume(id=disk.id, pool=disk.pool, bytes=disk.bytes, base=disk.base, serial=disk.serial),
+        source=peer_of(runtime, source, volume.id),
+        keep=volume.kind == VolumeKind.data,
+    )
+    driver, endpoint, waited = driver_of(runtime, target), host_endpoint(target), 0.0
+    # What an earlier move left here is old: it may not be taken for what is to come.
+    if volume.vm_id is not None:
+        driver.delete_domain(endpoint, volume.vm_id, keep_volumes=True)
+    driver.delete_volume(endpoint, volume.id)
+    while not driver.fetch_volume(endpoint, copy):
+        if waited >= DEADLINE:
+            raise Unavailable(f"volume {volume.name} was not copied within {DEADLINE:.0f} s")
+        runtime.sleep(_POLL)
+        waited += _POLL
+
+
+def _arrive(runtime: Runtime, vm_id: str | None, moves: list[Move]) -> None:
+    with runtime.database.writing() as session:
+        for move in moves:
+            volume = session.get_one(Volume, move["volume_id"])
+            volume.pool_id, volume.target_pool_id = volume.target_pool_id or volume.pool_id, None
+            volume.state = VolumeState.ready
+        if vm_id is not None:
+            session.get_one(Vm, vm_id).last_host_id = moves[0]["target"]
+
+
+def _leave(runtime: Runtime, vm_id: str | None, moves: list[Move]) -> None:
+    """The old host forgets a VM whose volumes went; it is defined where they are when it starts."""
+    with runtime.database.reading() as session:
+        hosts = {host_id: session.get_one(Host, host_id) for host_id in {move["source"] for move in moves}}
+    for host in hosts.values():
+        if vm_id is not None:
+            driver_of(runtime, host).delete_domain(host_endpoint(host), vm_id, keep_volumes=True)
+    for move in moves:
+        host = hosts[move["source"]]
+        driver_of(runtime, host).delete_volume(host_endpoint(host), move["volume_id"])
+
+
+def _stay(runtime: Runtime, vm_id: str | None, moves: list[Move]) -> None:
+    """Undo: nothing is left where the volumes should have gone. Those that are there already stay there."""
+    with runtime.database.reading() as session:
+        hosts = {move["target"]: session.get_one(Host, move["target"]) for move in moves}
+        left = [move for move in moves if session.get_one(Volume, move["volume_id"]).target_pool_id]
+    for move in left:
+        host = hosts[move["target"]]
+        driver_of(runtime, host).delete_volume(host_endpoint(host), move["volume_id"])
+    with runtime.database.writing() as session:
+        for move in left:
+            volume = session.get_one(Volume, move["volume_id"])
+            volume.target_pool_id, volume.state = None, VolumeState.ready
