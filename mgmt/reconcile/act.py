@@ -18,10 +18,11 @@ from mgmt.ops.machines.documents import push_machine
 from mgmt.ops.network.host_networks import push_host
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
+from mgmt.ops.storage.volume_moves import settle as settle_volumes
 from mgmt.reconcile.decide import Action, Kind
 from mgmt.reconcile.look import busy_subjects
 from mgmt.store.events import record_event
-from mgmt.store.tables import Account, Host, User, Vm
+from mgmt.store.tables import Account, Host, User, Vm, Volume
 from systemvm.spec.host import DomainStatus
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,22 @@ def _settle(runtime: Runtime, action: Action) -> None:
         settle(runtime, vm.id)
 
 
+def _settle_volumes(runtime: Runtime, action: Action) -> None:
+    """End a move of volumes whose job ended without: each is where whole files are."""
+    with runtime.database.reading() as session:
+        vm_id = session.get_one(Volume, action.subject).vm_id
+    lock = f"vm:{vm_id}" if vm_id else f"volume:{action.subject}"
+    with runtime.locks.try_hold(lock) as is_free:
+        with runtime.database.reading() as session:
+            busy = busy_subjects(session)
+            is_same = session.get_one(Volume, action.subject).vm_id == vm_id
+        if is_free and is_same and not {action.subject, vm_id} & busy:
+            log.warning("looking where volume %s is, because %s", action.subject, action.why)
+            settle_volumes(runtime, vm_id, action.subject)
+
+
 _ACTIONS = {
+    Kind.settle_volumes: _settle_volumes,
     Kind.settle: _settle,
     Kind.restart: _restart,
     Kind.start_again: _start_again,

@@ -23,12 +23,13 @@ class Kind(StrEnum):
     mark_stopped = "mark_stopped"
     mark_running = "mark_running"
     settle = "settle"
+    settle_volumes = "settle_volumes"
     make_system_vms = "make_system_vms"
 
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do about `subject` (a VM, or a zone), and why; `force` although the VM runs."""
+    """One thing to do about `subject` (a VM, a volume, or a zone), and why; `force` although the VM runs."""
 
     kind: Kind
     subject: str
@@ -57,6 +58,16 @@ class VmView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VolumeView:
+    """A volume in state Migrating, as its row says; `vm_id` is the VM that has it."""
+
+    id: str
+    name: str
+    vm_id: str | None = None
+    is_busy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ZoneView:
     """A zone: `lacks` are the kinds of system VMs that it should have and has not; `can_host` once it may."""
 
@@ -71,13 +82,14 @@ class Snapshot:
     """Rows and reports of one moment. Hosts that did not answer have no entry in `reports`."""
 
     vms: tuple[VmView, ...] = ()
+    volumes: tuple[VolumeView, ...] = ()
     zones: tuple[ZoneView, ...] = ()
     reports: Mapping[str, Mapping[str, DomainStatus]] = field(default_factory=dict)
 
 
 def decide(snapshot: Snapshot) -> list[Action]:
-    """The actions, at most one per machine and zone."""
-    return [*_for_vms(snapshot), *_for_zones(snapshot.zones)]
+    """The actions, at most one per machine, volume and zone."""
+    return [*_for_vms(snapshot), *_for_volumes(snapshot.volumes), *_for_zones(snapshot.zones)]
 
 
 def _for_vms(snapshot: Snapshot) -> Iterable[Action]:
@@ -88,6 +100,13 @@ def _for_vms(snapshot: Snapshot) -> Iterable[Action]:
         action = _for_machine(vm, snapshot) if vm.kind != VmKind.user else _for_guest(vm, snapshot)
         if action is not None:
             yield action
+
+
+def _for_volumes(volumes: Iterable[VolumeView]) -> Iterable[Action]:
+    for volume in volumes:
+        if not volume.is_busy:
+            words = f"volume {volume.name} is Migrating, and no job is about it any more"
+            yield Action(Kind.settle_volumes, volume.id, words)
 
 
 def _for_zones(zones: Iterable[ZoneView]) -> Iterable[Action]:

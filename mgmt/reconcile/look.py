@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session, load_only
 
 from mgmt.agents.errors import AgentError
 from mgmt.model.errors import CloudError
-from mgmt.model.states import Allocation, JobStatus, VmKind, VmState
+from mgmt.model.states import Allocation, JobStatus, VmKind, VmState, VolumeState
 from mgmt.ops.endpoints import HOST_COLUMNS, driver_of, host_endpoint
 from mgmt.ops.infrastructure.hosts import store_info, store_infos
 from mgmt.ops.machines.system_vm_workflows import ZONE_KINDS
 from mgmt.ops.runtime import Runtime
 from mgmt.reconcile.certificates import Unrenewed
-from mgmt.reconcile.decide import Snapshot, VmView, ZoneView
+from mgmt.reconcile.decide import Snapshot, VmView, VolumeView, ZoneView
 from mgmt.store.tables import (
     Host,
     ImageStore,
@@ -28,6 +28,7 @@ from mgmt.store.tables import (
     TrafficType,
     VlanRange,
     Vm,
+    Volume,
     Zone,
 )
 from systemvm.spec.host import DomainStatus, HostInfo
@@ -68,6 +69,7 @@ def take_snapshot(
     """
     with runtime.database.reading() as session:
         vms = _vm_views(session, silent, unrenewed)
+        volumes = _volume_views(session)
         zones = _zone_views(session)
         query = select(Host).where(Host.removed.is_(None)).options(load_only(*HOST_COLUMNS, Host.state))
         hosts = session.scalars(query).all()
@@ -90,7 +92,7 @@ def take_snapshot(
         store_infos(runtime, {key: info for key, info in said.items() if infos.get(key) != info}, list(said))
         infos.clear()
         infos.update(said)
-    return Snapshot(vms=vms, zones=zones, reports=reports)
+    return Snapshot(vms=vms, volumes=volumes, zones=zones, reports=reports)
 
 
 def busy_subjects(session: Session) -> set[str]:
@@ -149,6 +151,19 @@ def _vm_views(
             days_left=_days_left(vm.last_start, unrenewed.get(vm.id)),
         )
         for vm in rows
+    )
+
+
+def _volume_views(session: Session) -> tuple[VolumeView, ...]:
+    """Those that are on their way to another pool."""
+    query = select(Volume.id, Volume.name, Volume.vm_id).where(
+        Volume.target_pool_id.is_not(None), Volume.state == VolumeState.migrating, Volume.removed.is_(None)
+    )
+    rows = session.execute(query).all()
+    busy = busy_subjects(session) if rows else set()
+    return tuple(
+        VolumeView(id=row.id, name=row.name, vm_id=row.vm_id, is_busy=bool({row.id, row.vm_id} & busy))
+        for row in rows
     )
 
 

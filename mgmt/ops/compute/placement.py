@@ -57,7 +57,7 @@ def unplace_vm(runtime: Runtime, vm_id: str, state: VmState, reason: str = "") -
         vm.reason = reason or vm.reason
         left = vm.last_host_id
         for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
-            if volume.state != VolumeState.ready:
+            if volume.state not in (VolumeState.ready, VolumeState.migrating):
                 volume.pool_id = None
     tidy_host(runtime, left)
 
@@ -90,7 +90,11 @@ def demand_of(session: Session, vm: Vm, host_id: str | None = None) -> Demand:
 
 
 def _check_pools(session: Session, vm: Vm) -> None:
-    """Raise Unavailable if a disk of the VM is in a pool that is out of service."""
+    """Raise Unavailable if a disk of the VM is in a pool that is out of service, or on its way to another."""
+    disks = select(Volume.name).where(Volume.vm_id == vm.id, Volume.removed.is_(None))
+    moving = session.scalar(disks.where(Volume.state == VolumeState.migrating).limit(1))
+    if moving is not None:
+        raise Unavailable(f"volume {moving} of VM {vm.name} is Migrating: start the VM when that has ended")
     query = (
         select(Volume.name, StoragePool.name, StoragePool.state)
         .join(StoragePool, StoragePool.id == Volume.pool_id)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.pools import require_room
-from mgmt.model.errors import InUse, ParameterError, Unavailable
+from mgmt.model.errors import CloudError, InUse, ParameterError, Unavailable
 from mgmt.model.states import VmState, VolumeKind, VolumeState
 from mgmt.ops.compute.domains import DEADLINE, disk_of
 from mgmt.ops.compute.peers import peer_of
@@ -35,6 +35,26 @@ def move_volumes(runtime: Runtime, saga: Saga, *, pools: Mapping[str, str], vm_i
             saga.step("copy a volume", lambda move=move: _copy(runtime, move))  # type: ignore[misc]
         saga.step("note where the volumes are", lambda: _arrive(runtime, vm_id, moves))
         saga.step("remove the volumes from their old pools", lambda: _leave(runtime, vm_id, moves))
+
+
+def settle(runtime: Runtime, vm_id: str | None, volume_id: str) -> None:
+    """End a move that no job ends, of one volume or all of a VM: they are where whole files of all are.
+
+    The old host is asked first: it loses its files only after the rows say that the new ones count. Raises
+    CloudError when neither host has them all, and touches nothing then; AgentError when one does not answer.
+    """
+    with runtime.database.reading() as session:
+        its = Volume.vm_id == vm_id if vm_id else Volume.id == volume_id
+        query = select(Volume).where(its, Volume.state == VolumeState.migrating, Volume.removed.is_(None))
+        moves = [_move(session, volume) for volume in session.scalars(query.order_by(Volume.id))]
+    if not moves or _has_all(runtime, moves, "source"):
+        _stay(runtime, vm_id, moves)
+    elif _has_all(runtime, moves, "target"):
+        _arrive(runtime, vm_id, moves)
+        _leave(runtime, vm_id, moves)
+    else:
+        ids = ", ".join(move["volume_id"] for move in moves)
+        raise CloudError(f"neither the host that volumes {ids} leave nor the one they go to has them all")
 
 
 def other_pools(session: Session, volume: Volume) -> list[tuple[StoragePool, str]]:
@@ -89,9 +109,25 @@ def _reserve(runtime: Runtime, vm_id: str | None, pools: Mapping[str, str]) -> l
                 refuse_move(session, volume, pool)
                 volume.target_pool_id, volume.state = pool_id, VolumeState.migrating
                 session.flush()
-            here = session.get_one(StoragePool, volume.pool_id)
-            moves.append({"volume_id": volume_id, "source": here.host_id, "target": pool.host_id})
+            moves.append(_move(session, volume))
         return moves
+
+
+def _move(session: Session, volume: Volume) -> Move:
+    here = session.get_one(StoragePool, volume.pool_id)
+    there = session.get_one(StoragePool, volume.target_pool_id)
+    return {"volume_id": volume.id, "source": here.host_id, "target": there.host_id}
+
+
+def _has_all(runtime: Runtime, moves: list[Move], end: str) -> bool:
+    """Whether the hosts at one end have a file of each volume; a file with a volume's name is a whole one."""
+    there: dict[str, set[str]] = {}
+    for host_id in {move[end] for move in moves}:
+        with runtime.database.reading() as session:
+            host = session.get_one(Host, host_id)
+        volumes = driver_of(runtime, host).all_volumes(host_endpoint(host))
+        there[host_id] = {volume.id for volume in volumes}
+    return all(move["volume_id"] in there[move[end]] for move in moves)
 
 
 def _copy(runtime: Runtime, move: Move) -> None:
@@ -139,14 +175,22 @@ def _leave(runtime: Runtime, vm_id: str | None, moves: list[Move]) -> None:
 
 
 def _stay(runtime: Runtime, vm_id: str | None, moves: list[Move]) -> None:
-    """Undo: nothing is left where the volumes should have gone. Those that are there already stay there."""
-    with runtime.database.reading() as session:
-        hosts = {move["target"]: session.get_one(Host, move["target"]) for move in moves}
-        left = [move for move in moves if session.get_one(Volume, move["volume_id"]).target_pool_id]
-    for move in left:
-        host = hosts[move["target"]]
-        driver_of(runtime, host).delete_volume(host_endpoint(host), move["volume_id"])
+    """Undo: nothing is left where the volumes should have gone. Those that are there already stay there.
+
+    The rows are free first: a host that does not answer keeps no volume from its owner, and what it has of
+    it is found and removed once it answers (`mgmt.reconcile.tidy`).
+    """
     with runtime.database.writing() as session:
+        hosts = {move["target"]: session.get_one(Host, move["target"]) for move in moves}
+        left = [move for move in moves if not _is_there(session, move)]
         for move in left:
             volume = session.get_one(Volume, move["volume_id"])
             volume.target_pool_id, volume.state = None, VolumeState.ready
+    for move in left:
+        host = hosts[move["target"]]
+        driver_of(runtime, host).delete_volume(host_endpoint(host), move["volume_id"])
+
+
+def _is_there(session: Session, move: Move) -> bool:
+    volume = session.get_one(Volume, move["volume_id"])
+    return bool(session.get_one(StoragePool, volume.pool_id).host_id == move["target"])

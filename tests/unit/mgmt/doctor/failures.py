@@ -12,7 +12,7 @@ from mgmt.ops.network.rules import TABLES
 from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.workflows import run
 from mgmt.reconcile.loop import LONGEST_PAUSE, Reconciler
-from mgmt.store.tables import BalancerMember, Network, Nic, Vm
+from mgmt.store.tables import BalancerMember, Host, Network, Nic, StoragePool, Vm, Volume
 from mgmt.store.tables.base import new_id
 from tests.unit.mgmt.doctor.scenarios import Arguments, Town
 from tests.unit.mgmt.small_cloud import SmallCloud
@@ -106,6 +106,22 @@ def _copied(cloud: SmallCloud, table: Any, row_id: str, **changes: Any) -> str:
     return str(cloud.add(table(**(values | changes))).id)
 
 
+def _moved_vm(cloud: SmallCloud, arguments: Arguments) -> Arguments:
+    """To the other host: a move that failed late has moved the VM."""
+    here = cloud.row(Vm, arguments["vm_id"]).host_id
+    other = next(row.id for row in cloud.rows(Host) if row.id != here)
+    return {**arguments, "host_id": other}
+
+
+def _moved_volumes(cloud: SmallCloud, arguments: Arguments) -> Arguments:
+    """To the pools of the other host."""
+    pools = {}
+    for volume_id in arguments["pools"]:
+        here = cloud.row(Volume, volume_id).pool_id
+        pools[volume_id] = next(row.id for row in cloud.rows(StoragePool) if row.id != here)
+    return {**arguments, "pools": pools}
+
+
 AGAIN: dict[str, Callable[[SmallCloud, Arguments], Arguments]] = {
     names.DEPLOY_VM: _another_vm,
     names.APPLY_RULE: _another_rule,
@@ -113,5 +129,7 @@ AGAIN: dict[str, Callable[[SmallCloud, Arguments], Arguments]] = {
     names.ASSIGN_MEMBERS: _another_member,
     names.ASSOCIATE_ADDRESS: _another_address,
     names.PLUG_NIC: _another_nic,
+    names.MIGRATE_VM: _moved_vm,
+    names.MOVE_VOLUMES: _moved_volumes,
     names.RESTORE_VM: lambda _cloud, arguments: {**arguments, "volume_id": new_id()},
 }

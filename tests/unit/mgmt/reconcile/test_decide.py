@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mgmt.reconcile.decide import Action, Kind, Snapshot, VmView, ZoneView, decide
+from mgmt.reconcile.decide import Action, Kind, Snapshot, VmView, VolumeView, ZoneView, decide
 from systemvm.spec.host import DomainStatus
 
 pytestmark = pytest.mark.unit
@@ -139,6 +139,14 @@ def test_decisions(
     expected: list[Action],
 ) -> None:
     assert decided(vm, reports, **changes) == expected
+
+
+def test_volumes_whose_move_ended_without_an_end_are_looked_after() -> None:
+    moving = VolumeView(id="v", name="data")
+    busy = VolumeView(id="w", name="more", is_busy=True)
+    assert decide(Snapshot(volumes=(moving, busy))) == [
+        Action(Kind.settle_volumes, "v", "volume data is Migrating, and no job is about it any more")
+    ]
 
 
 def test_zones_get_their_system_vms_once_they_can_host_them() -> None:

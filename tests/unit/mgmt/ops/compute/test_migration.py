@@ -9,6 +9,7 @@ from mgmt.alloc.affinity import APART
 from mgmt.drivers.faults import Fault
 from mgmt.drivers.simulated_host import SimulatedHost
 from mgmt.ops import names
+from mgmt.ops.endpoints import host_endpoint
 from mgmt.ops.saga import StepFailed
 from mgmt.reconcile.loop import Reconciler
 from mgmt.store.tables import AffinityGroup, AffinityMember, Host, StoragePool, Vm, Volume
@@ -186,3 +187,64 @@ def test_a_stopped_vm_starts_where_its_disks_went(cloud: SmallCloud, vm: Vm) -> 
     assert vm.id not in first(cloud).domains
     cloud.run(names.START_VM, vm_id=vm.id)
     assert cloud.row(Vm, vm.id).host_id == there
+
+
+def volume_that_moves(cloud: SmallCloud, vm: Vm, *, attached: bool) -> tuple[str, StoragePool]:
+    """A volume in state Migrating that no job is about, and the pool it was to go to."""
+    there = add_host(cloud)
+    pool = next(row for row in cloud.rows(StoragePool) if row.host_id == there)
+    owner = {"account_id": cloud.account_id, "domain_id": cloud.domain_id, "zone_id": cloud.zone_id}
+    data = cloud.add(Volume(**owner, name="data", size=1 << 30))
+    cloud.run(names.ATTACH_VOLUME, volume_id=data.id, vm_id=vm.id)
+    cloud.run(names.STOP_VM, vm_id=vm.id)
+    moving = [row.id for row in cloud.rows(Volume) if row.vm_id == vm.id]
+    if not attached:
+        cloud.run(names.DETACH_VOLUME, volume_id=data.id)
+        moving = [data.id]
+    for volume_id in moving:
+        change(cloud, Volume, volume_id, target_pool_id=pool.id, state="Migrating")
+    return data.id, pool
+
+
+@pytest.mark.parametrize(
+    ("attached", "here", "there", "ends"),
+    [
+        (True, True, True, "stays"),
+        (True, True, None, "stays"),
+        (True, False, True, "arrives"),
+        (True, None, True, "unclear"),
+        (False, False, False, "unclear"),
+    ],
+)
+def test_volumes_whose_move_no_job_ends_are_where_whole_files_are(
+    cloud: SmallCloud, vm: Vm, attached: bool, here: bool | None, there: bool | None, ends: str
+) -> None:
+    """`here` and `there`: whether the old and the new host have the files; None: it does not answer."""
+    volume_id, pool = volume_that_moves(cloud, vm, attached=attached)
+    cloud.simulator.info(host_endpoint(cloud.row(Host, pool.host_id)))  # simulated hosts begin when asked
+    moving = [row.id for row in cloud.rows(Volume) if row.target_pool_id]
+    files = {one: first(cloud).volumes[one] for one in moving}
+    for host, has in ((first(cloud), here), (second(cloud), there)):
+        host.volumes.update(files)
+        for one in moving if has is False else ():
+            host.volumes.pop(one)
+        host.is_down = has is None
+    if here is False:
+        first(cloud).domains.pop(vm.id, None)
+    look(cloud)
+    row, went = cloud.row(Volume, volume_id), ends == "arrives"
+    places = (pool.id if went else cloud.pool_id, pool.id if ends == "unclear" else None)
+    assert (row.pool_id, row.target_pool_id) == places
+    assert row.state == ("Migrating" if ends == "unclear" else "Ready")
+    assert (volume_id in second(cloud).volumes) == (there is None or (there and ends != "stays"))
+    assert (volume_id in first(cloud).volumes) == (here is not False)
+    if went:
+        assert cloud.row(Vm, vm.id).last_host_id == pool.host_id
+
+
+def test_a_vm_does_not_start_while_its_disks_move_and_keeps_them(cloud: SmallCloud, vm: Vm) -> None:
+    volume_id, pool = volume_that_moves(cloud, vm, attached=True)
+    with pytest.raises(StepFailed, match="of VM web is Migrating"):
+        cloud.run(names.START_VM, vm_id=vm.id)
+    row = cloud.row(Volume, volume_id)
+    assert (row.pool_id, row.target_pool_id, row.state) == (cloud.pool_id, pool.id, "Migrating")
