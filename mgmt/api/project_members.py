@@ -9,7 +9,7 @@ from mgmt.model.errors import ParameterError
 from mgmt.model.projects import MemberRole
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import AccountType
-from mgmt.ops.projects import members_of, remove_member
+from mgmt.ops.tenancy.projects import members_of, memberships_of, remove_member
 from mgmt.store.tables import Account, Project, ProjectMember, ProjectRole, User
 
 
@@ -104,15 +104,9 @@ def check_admin_remains(call: Call, project: Project, leaving: ProjectMember) ->
         )
 
 
-def leave_projects(call: Call, account_id: str, user_id: str | None = None) -> None:
-    """End the memberships of an account and its users, or of one user. Raises `ParameterError` if a project
-    would have no administrator."""
-    query = select(ProjectMember).where(
-        ProjectMember.account_id == account_id, ProjectMember.removed.is_(None)
-    )
-    if user_id is not None:
-        query = query.where(ProjectMember.user_id == user_id)
-    for member in call.session.scalars(query).all():
+def leave_projects(call: Call, user: User) -> None:
+    """End the memberships of a user. Raises `ParameterError` if a project would have no administrator."""
+    for member in memberships_of(call.session, user.account_id, user.id):
         check_admin_remains(call, call.session.get_one(Project, member.project_id), member)
         remove_member(call.session, member)
 

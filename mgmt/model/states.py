@@ -85,6 +85,13 @@ class VmKind(StrEnum):
 SYSTEM_VM_TYPES = {VmKind.console: "consoleproxy", VmKind.storage: "secondarystoragevm"}
 
 
+class DomainState(StrEnum):
+    """State of a domain: nothing new comes into one that is being deleted."""
+
+    active = "Active"
+    inactive = "Inactive"
+
+
 class NetworkState(StrEnum):
     """State of a guest network."""
 

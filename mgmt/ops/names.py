@@ -61,5 +61,7 @@ COPY_TEMPLATE: Final = "copy_template"  # copy_ids (of rows that the caller inse
 DELETE_TEMPLATE: Final = "delete_template"  # template_id, zone_id=None (all zones)
 
 DELETE_PROJECT: Final = "delete_project"  # project_id, cleanup=False
+DELETE_ACCOUNT: Final = "delete_account"  # account_id (already disabled)
+DELETE_DOMAIN: Final = "delete_domain"  # domain_id (already Inactive, its accounts disabled)
 PREPARE_HOST: Final = "prepare_host"  # host_id (already closed to new VMs)
 RECONNECT_HOST: Final = "reconnect_host"  # host_id

@@ -93,9 +93,13 @@ class Saga:
         return failures
 
     @contextmanager
-    def nested(self) -> Iterator["Saga"]:
-        """Steps that stay once they are all done, whatever fails later; undone at once if one fails."""
-        inner = Saga(self._record, self._say)
+    def nested(self, about: str = "") -> Iterator["Saga"]:
+        """Steps that stay once they are all done, whatever fails later; undone at once if one fails.
+
+        What is shown of them begins with `about`, where one job does the same to several objects.
+        """
+        say = self._say
+        inner = Saga(self._record, (lambda step: say(f"{about}: {step}")) if about else say)
         try:
             yield inner
         except StepFailed:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mgmt.ops import names, projects
+from mgmt.ops import names
 from mgmt.ops.compute import isos, migration, nics, restore, vm_snapshots, vm_workflows
 from mgmt.ops.images import template_copies, template_making, templates
 from mgmt.ops.infrastructure import maintenance
@@ -12,6 +12,7 @@ from mgmt.ops.network import networks, rules
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 from mgmt.ops.storage import exports, snapshots, volume_moves, volume_sizes, volumes
+from mgmt.ops.tenancy import accounts, domains, projects
 
 Workflow = Callable[..., None]
 
@@ -71,6 +72,8 @@ WORKFLOWS: Mapping[str, Workflow] = {
     names.COPY_TEMPLATE: template_copies.copy_template,
     names.DELETE_TEMPLATE: templates.delete_template,
     names.DELETE_PROJECT: projects.delete_project,
+    names.DELETE_ACCOUNT: accounts.delete_account,
+    names.DELETE_DOMAIN: domains.delete_domain,
     names.PREPARE_HOST: maintenance.prepare_host,
     names.RECONNECT_HOST: maintenance.reconnect_host,
 }

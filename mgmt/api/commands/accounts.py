@@ -9,19 +9,20 @@ from mgmt.api.access import ADMINS, EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.roles import read_type
 from mgmt.api.commands.users import NewUser, add_user
-from mgmt.api.commands.zones import refuse_if_used
 from mgmt.api.dns_names import NetworkDomain, read_network_domain
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
 from mgmt.api.params import wrong_value
-from mgmt.api.project_members import leave_projects
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.identity import ACCOUNT
 from mgmt.api.sessions import end_sessions
 from mgmt.model.errors import MissingParameter, ParameterError, PermissionDenied
-from mgmt.model.states import AccountType, RoleType
+from mgmt.model.states import AccountType, DomainState, RoleType
+from mgmt.ops import names
+from mgmt.ops.tenancy.accounts import refuse_if_needed, remove_account, shut_out
+from mgmt.ops.tenancy.belongings import counted
 from mgmt.store.roles import ROLE_OF_TYPE
-from mgmt.store.tables import Account, Domain, Job, Network, Role, Snapshot, Template, User, Vm, Volume
+from mgmt.store.tables import Account, Domain, Job, Role, User
 
 ENABLED = "enabled"
 DISABLED = "disabled"
@@ -114,6 +115,7 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
         domain = call.row_or_none(Domain, self.domainid)
         if domain is None:
             domain = call.session.get_one(Domain, call.caller.domain.id)
+        refuse_inactive(domain)
         name = self.account or self.username
         _check_name_free(call.session, domain, name)
         account = Account(name=name, domain_id=domain.id, type=kind, role_id=self.roleid)
@@ -208,33 +210,30 @@ class DisableAccount(AsyncCommand, kw_only=True, frozen=True):
 
 
 class DeleteAccount(AsyncCommand, kw_only=True, frozen=True):
-    """Deletes an account that owns nothing any more, with its users."""
+    """Deletes an account with all that it owns, for good: VMs, disks, networks, images, keys, users."""
 
     spec = Spec(access=ADMINS, event="ACCOUNT.DELETE", governs=True)
 
     id: Annotated[str, Ref(Account)]
 
     def run(self, call: Call) -> Job:
-        """Refuse while it owns anything."""
+        """Its users are shut out from now on; one that owns nothing goes at once."""
         account = call.row(Account, self.id)
         _refuse_own(call, account, "deleted")
-        owned: tuple[tuple[Any, str], ...] = (
-            (Vm, "VMs"),
-            (Volume, "volumes"),
-            (Network, "networks"),
-            (Template, "templates"),
-            (Snapshot, "snapshots"),
-        )
-        for table, word in owned:
-            condition = table.account_id == account.id
-            refuse_if_used(call.session, table, condition, f"Account {account.name}", word)
-        leave_projects(call, account.id)
-        for user in call.session.scalars(select(User).where(User.account_id == account.id)):
-            user.removed = user.removed or call.now()
-            user.api_key = user.secret_key = user.totp_secret = None
-            end_sessions(call.session, user.id)
-        account.removed = call.now()
+        refuse_if_needed(call.session, account)
+        shut_out(call.session, [account])
+        if counted(call.session, account.id):
+            return call.submit(
+                names.DELETE_ACCOUNT, {"account_id": account.id}, kind="Account", about=account
+            )
+        remove_account(call.session, account)
         return call.finish(kind="Account", about=account)
+
+
+def refuse_inactive(domain: Domain) -> None:
+    """Raise ParameterError for a domain that is being deleted."""
+    if domain.state != DomainState.active:
+        raise ParameterError(f"Domain {domain.name} is being deleted; choose another domain")
 
 
 def pick_account(call: Call, account_id: str | None, name: str | None) -> Account:

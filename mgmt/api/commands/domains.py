@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from sqlalchemy import ColumnElement, Select, or_, select
 
-from mgmt.api.access import ADMINS, EVERYONE, Ref
+from mgmt.api.access import ADMINS, EVERYONE, Ref, authorize
 from mgmt.api.call import Call
-from mgmt.api.commands.zones import refuse_if_used
+from mgmt.api.commands.accounts import refuse_inactive
 from mgmt.api.dns_names import NetworkDomain, read_network_domain
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import in_domain
@@ -15,6 +15,17 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.identity import DOMAIN
 from mgmt.model.errors import ParameterError
+from mgmt.model.projects import ProjectState
+from mgmt.model.states import DomainState
+from mgmt.ops import names
+from mgmt.ops.tenancy.accounts import shut_out
+from mgmt.ops.tenancy.domains import (
+    accounts_of,
+    domains_of,
+    projects_of,
+    refuse_while_in_use,
+    remove_domain,
+)
 from mgmt.store.tables import Account, Domain, Job
 
 NAME = re.compile(r"^[^/\\\s]([^/\\]*[^/\\\s])?$")
@@ -90,6 +101,7 @@ class CreateDomain(SyncCommand, kw_only=True, frozen=True):
         parent = call.row_or_none(Domain, self.parentdomainid)
         if parent is None:
             parent = call.session.get_one(Domain, call.caller.domain.id)
+        refuse_inactive(parent)
         path = f"{parent.path}{self.name}/"
         if len(path) > MOST_PATH:
             raise ParameterError(f"The path of domain {self.name} has more than {MOST_PATH} characters")
@@ -138,22 +150,33 @@ class UpdateDomain(SyncCommand, kw_only=True, frozen=True):
 
 
 class DeleteDomain(AsyncCommand, kw_only=True, frozen=True):
-    """Deletes a domain that has neither accounts nor domains below it."""
+    """Deletes a domain; with cleanup all projects, accounts and domains in it, with what they own."""
 
-    spec = Spec(access=ADMINS, event="DOMAIN.DELETE")
+    spec = Spec(access=ADMINS, event="DOMAIN.DELETE", governs=True)
 
     id: Annotated[str, Ref(Domain)]
-    cleanup: Annotated[bool, "true to delete what is in it; not supported"] = False
+    cleanup: Annotated[bool, "true: delete all that is in it first, for good"] = False
 
     def run(self, call: Call) -> Job:
-        """Refuse while anything is in it."""
+        """Nothing new comes into it from now on; one that is empty goes at once."""
         domain = call.row(Domain, self.id)
-        if domain.parent_id is None or domain.id == call.caller.domain.id:
-            raise ParameterError(f"Domain {domain.name} is yours or ROOT; it cannot be deleted")
-        if self.cleanup:
-            raise ParameterError("cleanup=true is not supported; delete the domain's accounts first")
-        item = f"Domain {domain.name}"
-        refuse_if_used(call.session, Account, Account.domain_id == domain.id, item, "accounts")
-        refuse_if_used(call.session, Domain, Domain.parent_id == domain.id, item, "domains")
-        domain.removed = call.now()
-        return call.finish(kind="Domain", about=domain)
+        if domain.parent_id is None or call.caller.domain.path.startswith(domain.path):
+            raise ParameterError(f"Domain {domain.name} is yours, or above yours; it cannot be deleted")
+        if not self.cleanup:
+            refuse_while_in_use(call.session, domain, "send cleanup=true, or delete them first")
+            remove_domain(call.session, domain)
+            return call.finish(kind="Domain", about=domain)
+        self._close(call, domain)
+        return call.submit(names.DELETE_DOMAIN, {"domain_id": domain.id}, kind="Domain", about=domain)
+
+    def _close(self, call: Call, domain: Domain) -> None:
+        """Each account must be the caller's to govern; `rank` compares those that are named here."""
+        accounts = accounts_of(call.session, domain)
+        for account in accounts:
+            authorize(call.caller, call.session, account, use=False)
+            call.rows[Account, account.id] = account
+        shut_out(call.session, accounts)
+        for project in projects_of(call.session, domain):
+            project.state = ProjectState.suspended
+        for below in domains_of(call.session, domain):
+            below.state = DomainState.inactive

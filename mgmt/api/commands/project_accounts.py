@@ -22,7 +22,7 @@ from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.projects import PROJECT_ACCOUNT
 from mgmt.model.configuration.projects import INVITATION_REQUIRED
 from mgmt.model.errors import ParameterError
-from mgmt.ops.projects import remove_member
+from mgmt.ops.tenancy.projects import remove_member
 from mgmt.store.configured import configured
 from mgmt.store.tables import Account, Job, Project, ProjectMember, ProjectRole, User
 

@@ -25,7 +25,7 @@ from mgmt.model.errors import ParameterError, PermissionDenied
 from mgmt.model.projects import MemberRole, ProjectState
 from mgmt.model.states import AccountType
 from mgmt.ops import names
-from mgmt.ops.projects import members_of, refuse_while_it_owns
+from mgmt.ops.tenancy.projects import members_of, refuse_while_it_owns
 from mgmt.store.configured import configured
 from mgmt.store.tables import Account, Domain, Job, Project, ProjectMember, User
 from mgmt.store.tables.base import new_id

@@ -221,7 +221,7 @@ class DeleteUser(SyncCommand, kw_only=True, frozen=True):
         """Remove the user with keys and sessions."""
         user = call.row(User, self.id)
         refuse_self(call, user, "deleted")
-        leave_projects(call, user.account_id, user.id)
+        leave_projects(call, user)
         user.removed = call.now()
         user.api_key = user.secret_key = user.totp_secret = None
         end_sessions(call.session, user.id)

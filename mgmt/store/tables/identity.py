@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mgmt.model.states import AccountType
+from mgmt.model.states import AccountType, DomainState
 from mgmt.store.tables.base import Base, Identified, unique_live
 
 
@@ -19,7 +19,7 @@ class Domain(Identified, Base, kw_only=True):
     path: Mapped[str] = mapped_column(String(2048))
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("domain.id"), default=None)
     network_domain: Mapped[str | None] = mapped_column(default=None)
-    state: Mapped[str] = mapped_column(default="Active")
+    state: Mapped[str] = mapped_column(default=DomainState.active)
 
 
 class Account(Identified, Base, kw_only=True):

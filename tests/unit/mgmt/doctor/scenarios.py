@@ -6,11 +6,10 @@ from typing import Any
 
 from mgmt.agents.errors import AgentFailed
 from mgmt.alloc import addresses
-from mgmt.model.states import AccountType, RuleState
+from mgmt.model.states import RuleState
 from mgmt.ops import names
 from mgmt.ops.images.templates import push_storage_if_running, touch_storage
 from mgmt.store.tables import (
-    Account,
     BalancerMember,
     BalancerRule,
     FirewallRule,
@@ -18,7 +17,6 @@ from mgmt.store.tables import (
     Network,
     Nic,
     PortForwardingRule,
-    Project,
     PublicAddress,
     Template,
     Vm,
@@ -284,16 +282,6 @@ def network_to_delete(cloud: SmallCloud) -> Arguments:
     return {"network_id": made.network.id}
 
 
-def project_with_a_vm(cloud: SmallCloud) -> Arguments:
-    own = cloud.account_id
-    account = cloud.add(Account(name="project", domain_id=cloud.domain_id, type=AccountType.project))
-    cloud.account_id = account.id
-    town(cloud)
-    cloud.account_id = own
-    project = Project(name="project", domain_id=cloud.domain_id, account_id=account.id)
-    return {"project_id": cloud.add(project).id, "cleanup": True}
-
-
 def router(cloud: SmallCloud) -> Arguments:
     return {"vm_id": cloud.router(town(cloud).network).id}
 
@@ -377,7 +365,6 @@ SCENARIOS = (
     Scenario(names.RESTART_NETWORK, network_to_restart, "restart network"),
     Scenario(names.RESTART_NETWORK, network_to_renew, "restart network with cleanup"),
     Scenario(names.DELETE_NETWORK, network_to_delete, "delete network"),
-    Scenario(names.DELETE_PROJECT, project_with_a_vm, "delete project"),
     Scenario(names.START_SYSTEM_VM, stopped_router, "start router"),
     Scenario(names.STOP_SYSTEM_VM, router, "stop router"),
     Scenario(names.REBOOT_SYSTEM_VM, router, "reboot router"),

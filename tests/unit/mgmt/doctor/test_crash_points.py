@@ -22,12 +22,13 @@ from tests.unit.mgmt.doctor.crashes import Recorded, survive, work
 from tests.unit.mgmt.doctor.move_scenarios import MOVES
 from tests.unit.mgmt.doctor.scenarios import Scenario
 from tests.unit.mgmt.doctor.snapshot_scenarios import SNAPSHOTS
+from tests.unit.mgmt.doctor.tenancy_scenarios import TENANCY
 from tests.unit.mgmt.doctor.transfer_scenarios import TRANSFERS
 from tests.unit.mgmt.doctor.volume_snapshot_scenarios import VOLUME_SNAPSHOTS
 from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
 
 pytestmark = pytest.mark.unit
-SCENARIOS = (*scenarios.SCENARIOS, *SNAPSHOTS, *VOLUME_SNAPSHOTS, *TRANSFERS, *MOVES, *COPIES)
+SCENARIOS = (*scenarios.SCENARIOS, *SNAPSHOTS, *VOLUME_SNAPSHOTS, *TRANSFERS, *MOVES, *COPIES, *TENANCY)
 
 #: Workflows whose crash points are elsewhere, and why.
 ELSEWHERE = {names.DELETE_TEMPLATE: "the storage VM's reports end it: tests of the reconcile loop"}

@@ -75,7 +75,7 @@ def test_what_a_project_owns_is_counted_for_it(tenant: Tenant, project: Project)
 
 
 def test_a_project_goes_with_all_it_owns(tenant: Tenant, project: Project) -> None:
-    with pytest.raises(InUse, match=r"still owns 1 user vm\(s\), 2 volume\(s\), 1 network\(s\), 1 public ip"):
+    with pytest.raises(InUse, match=r"still owns 1 VM\(s\), 2 volume\(s\), 1 network\(s\), 1 public"):
         tenant.call("deleteProject", id=project.id)
     assert tenant.cloud.row(Project, project.id).state == "Active"
     tenant.call("deleteProject", id=project.id, cleanup=True)

@@ -1,0 +1,1 @@
+"""Accounts, projects and domains: their end."""
