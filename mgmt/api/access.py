@@ -85,15 +85,21 @@ class Caller:
         return path is not None and path.startswith(self.domain.path)
 
 
+EVERY = "-1"
+"""What stands for all rows, where a `Ref` takes that."""
+
+
 @dataclass(frozen=True)
 class Ref:
     """Marks a parameter as the id of a row of `table`; the dispatcher finds and authorizes it.
 
-    `use` asks only for the right to use it (a public template, an offering), not to change it.
+    `use` asks only for the right to use it (a public template, an offering), not to change it. With `every`
+    the command takes `-1` too, for all of them, and sees to the right to that itself.
     """
 
     table: type[Identified]
     use: bool = False
+    every: bool = False
 
 
 @dataclass(frozen=True)

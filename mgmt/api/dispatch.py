@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from mgmt.api.access import Caller, InnerRef, Ref, authorize, is_gone
+from mgmt.api.access import EVERY, Caller, InnerRef, Ref, authorize, is_gone
 from mgmt.api.call import Call, Context, Owner
 from mgmt.api.lists import Listing
 from mgmt.api.ownership import OWNER, PROJECT, find_owner, is_any_project
@@ -98,6 +98,8 @@ def _resolve(call: Call, parameters: Iterable[Parameter], values: dict[str, Any]
         if PROJECT in parameter.marks and is_any_project(call.caller, parameter.name, value):
             continue
         ref = parameter.mark(Ref)
+        if ref is not None and ref.every and value in (EVERY, [EVERY]):
+            continue
         if ref is not None:
             found = _find(call, parameter.name, ref, value)
             values[parameter.name] = found if isinstance(value, list) else found[0]
@@ -155,12 +157,14 @@ def _run(call: Call, command: Command, registered: Registered) -> Body:
     assert isinstance(command, SyncCommand)  # noqa: S101 (there is no fourth kind)
     result = command.run(call)
     call.session.flush()
-    about = result.id if isinstance(result, Identified) else None
-    if isinstance(result, Identified):
-        call.rows[type(result), result.id] = result
-    kind = type(result).__name__ if isinstance(result, Identified) else None
+    results = result if isinstance(result, list) else [result]
+    first = results[0]
+    about = first.id if isinstance(first, Identified) else None
+    if isinstance(first, Identified):
+        call.rows[type(first), first.id] = first
+    kind = type(first).__name__ if isinstance(first, Identified) else None
     _note(call, spec, f"{registered.name} is done", about, "Completed", kind)
-    return wrap(spec, answer(call, spec, result))
+    return wrap(spec, *(answer(call, spec, each) for each in results))
 
 
 def answer(call: Call, spec: Spec, result: Identified | Response) -> Response:
@@ -172,12 +176,14 @@ def answer(call: Call, spec: Spec, result: Identified | Response) -> Response:
     return built
 
 
-def wrap(spec: Spec, response: Response) -> Body:
-    """A response below its key, or bare where the command has none."""
-    body = plain(response)
+def wrap(spec: Spec, *responses: Response) -> Body:
+    """A response below its key, or bare where the command has none; several only where they are listed."""
+    bodies = [plain(response) for response in responses]
     if spec.response_key is None:
-        return body
-    return {"count": 1, spec.response_key: [body]} if spec.listed else {spec.response_key: body}
+        return bodies[0]
+    return (
+        {"count": len(bodies), spec.response_key: bodies} if spec.listed else {spec.response_key: bodies[0]}
+    )
 
 
 def _note(

@@ -7,18 +7,20 @@ from urllib.parse import urlsplit
 from sqlalchemy import ColumnElement, Select, or_, select
 
 from mgmt.alloc.limits import require, reserve
+from mgmt.api.access import EVERY
 from mgmt.api.call import Call
 from mgmt.api.params import unknown_entity, wrong_value
 from mgmt.model.configuration import PUBLIC_TEMPLATES_ALLOWED
 from mgmt.model.errors import InUse, ParameterError, PermissionDenied
 from mgmt.model.os_types import os_type_by_id
 from mgmt.model.resources import ResourceType
-from mgmt.model.states import ImageKind, TemplateState
+from mgmt.model.states import Allocation, ImageKind, TemplateState
 from mgmt.ops import names
 from mgmt.ops.images.template_zones import in_zone, shown_ids
 from mgmt.ops.images.templates import touch_storage
 from mgmt.store.configured import configured
 from mgmt.store.tables import ImageStore, Job, Template, TemplatePermission, Vm, Zone
+from mgmt.store.tables.base import Identified
 
 FILTERS = ("featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "all")
 FILTER_WORDS = ", ".join(FILTERS)
@@ -78,12 +80,31 @@ def by_shown_id(query: Select[Any], row_id: str | None, ids: list[str] | None) -
     return query
 
 
-def zone_of(call: Call, zone_id: str | None, zone_ids: list[str] | None = None) -> Zone:
-    """The one zone of a new image. Raises ParameterError."""
-    ids = zone_ids or ([zone_id] if zone_id else [])
-    if len(ids) != 1:
-        raise ParameterError("Send zoneid: the one zone whose storage VM keeps it")
-    return call.row(Zone, ids[0])
+def zones_of(call: Call, zone_id: str | None, zone_ids: list[str] | None = None) -> list[Zone]:
+    """The zones of a new image: those named, or with `-1` all that keep images. Raises CloudError."""
+    if zone_id is not None and zone_ids is not None:
+        raise ParameterError("Send zoneid or zoneids, not both")
+    ids = list(dict.fromkeys(zone_ids or ([zone_id] if zone_id else [])))
+    if not ids:
+        raise ParameterError("Send zoneid or zoneids: the zones whose storage VMs keep it")
+    if ids != [EVERY]:
+        return [call.row(Zone, each) for each in ids]
+    if not call.caller.is_root:
+        raise PermissionDenied("Only root administrators register in all zones (-1): name the zones")
+    stores = select(ImageStore.zone_id).where(ImageStore.removed.is_(None))
+    every = select(Zone).where(
+        Zone.removed.is_(None), Zone.allocation == Allocation.enabled, Zone.id.in_(stores)
+    )
+    found = list(call.session.scalars(every.order_by(Zone.created, Zone.id)))
+    if not found:
+        raise ParameterError("No zone is enabled and has an image store; add one first")
+    return found
+
+
+def register_in(call: Call, zones: list[Zone], **columns: Any) -> list[Identified]:
+    """Insert an image in several zones; users know all of it by the id of the first. See `register`."""
+    first = register(call, zones[0], **columns)
+    return [first, *(register(call, zone, home_id=first.id, **columns) for zone in zones[1:])]
 
 
 def register(call: Call, zone: Zone, **columns: Any) -> Template:

@@ -123,8 +123,9 @@ class Command(msgspec.Struct, kw_only=True, frozen=True):
 class SyncCommand(Command, kw_only=True, frozen=True):
     """A command that is done when it answers."""
 
-    def run(self, call: "Call") -> Identified | Response:
-        """Do it; return the row (of the spec's entity) or the response to answer with."""
+    def run(self, call: "Call") -> Identified | Response | list[Identified]:
+        """Do it; return the row (of the spec's entity) or the response to answer with. A command whose answer
+        is `listed` may return several rows."""
         raise NotImplementedError
 
 

@@ -18,8 +18,8 @@ from mgmt.api.images import (
     os_type_named,
     read_checksum,
     read_url,
-    register,
-    zone_of,
+    register_in,
+    zones_of,
 )
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
@@ -28,10 +28,12 @@ from mgmt.api.responses.templates import ISO
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
 from mgmt.api.user_vms import KIND, must_be, user_vm
 from mgmt.model.errors import InUse, ParameterError
+from mgmt.model.os_types import DEFAULT
 from mgmt.model.states import ImageKind, TemplateState, VmState
 from mgmt.ops import names
 from mgmt.ops.images.template_zones import in_zone, shown_ids, spread
 from mgmt.store.tables import Job, Template, Vm, Zone
+from mgmt.store.tables.base import Identified
 
 
 class ListIsos(OwnedListCommand, kw_only=True, frozen=True):
@@ -85,7 +87,7 @@ class RegisterIso(SyncCommand, kw_only=True, frozen=True):
     name: str
     displaytext: str | None = None
     url: Annotated[str, "where it is: http or https", Meta(max_length=LONGEST_URL)]
-    zoneid: Annotated[str, Ref(Zone, use=True)]
+    zoneid: Annotated[str, Ref(Zone, use=True, every=True), "the zone; -1: all zones"]
     bootable: Annotated[bool, "false: VMs cannot start from it"] = True
     checksum: Annotated[
         str | None, "<algorithm>:<hex> with md5, sha256 or sha512; hex alone is told by length"
@@ -98,11 +100,11 @@ class RegisterIso(SyncCommand, kw_only=True, frozen=True):
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
 
-    def run(self, call: Call) -> Template:
-        """Check and insert; clients expect a list of one."""
-        row = register(
+    def run(self, call: Call) -> list[Identified]:
+        """Check and insert; clients expect a list, with one entry for each zone."""
+        return register_in(
             call,
-            zone_of(call, self.zoneid),
+            zones_of(call, self.zoneid),
             kind=ImageKind.iso,
             name=self.name,
             display_text=self.displaytext or self.name,
@@ -113,9 +115,8 @@ class RegisterIso(SyncCommand, kw_only=True, frozen=True):
             is_public=self.ispublic,
             is_featured=self.isfeatured,
             is_extractable=self.isextractable,
+            os_type=os_type_named(self.ostypeid) or DEFAULT,
         )
-        row.os_type = os_type_named(self.ostypeid) or row.os_type
-        return row
 
 
 class UpdateIso(SyncCommand, kw_only=True, frozen=True):

@@ -18,17 +18,19 @@ from mgmt.api.images import (
     os_type_named,
     read_checksum,
     read_url,
-    register,
-    zone_of,
+    register_in,
+    zones_of,
 )
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.templates import TEMPLATE
+from mgmt.model.os_types import DEFAULT
 from mgmt.model.states import ImageKind
 from mgmt.ops.images.template_zones import shown_ids, spread
 from mgmt.store.tables import Job, Template, Zone
+from mgmt.store.tables.base import Identified
 
 FORMATS = ("QCOW2", "RAW")
 
@@ -77,8 +79,10 @@ class RegisterTemplate(SyncCommand, kw_only=True, frozen=True):
     url: Annotated[str, "where it is: http or https", Meta(max_length=LONGEST_URL)]
     format: Annotated[str, "QCOW2 or RAW"]
     hypervisor: Annotated[str, "KVM"] = "KVM"
-    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
-    zoneids: Annotated[list[str] | None, Ref(Zone, use=True), "the zone, as a list of one"] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True, every=True), "the zone; -1: all zones"] = None
+    zoneids: Annotated[
+        list[str] | None, Ref(Zone, use=True, every=True), "the zones, instead of zoneid; -1: all zones"
+    ] = None
     checksum: Annotated[
         str | None, "<algorithm>:<hex> with md5, sha256 or sha512; hex alone is told by length"
     ] = None
@@ -91,11 +95,11 @@ class RegisterTemplate(SyncCommand, kw_only=True, frozen=True):
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
 
-    def run(self, call: Call) -> Template:
-        """Check and insert; clients expect a list of one."""
-        row = register(
+    def run(self, call: Call) -> list[Identified]:
+        """Check and insert; clients expect a list, with one entry for each zone."""
+        return register_in(
             call,
-            zone_of(call, self.zoneid, self.zoneids),
+            zones_of(call, self.zoneid, self.zoneids),
             name=self.name,
             display_text=self.displaytext or self.name,
             url=read_url(self.url),
@@ -105,9 +109,8 @@ class RegisterTemplate(SyncCommand, kw_only=True, frozen=True):
             is_featured=self.isfeatured,
             is_extractable=self.isextractable,
             password_enabled=self.passwordenabled,
+            os_type=os_type_named(self.ostypeid) or DEFAULT,
         )
-        row.os_type = os_type_named(self.ostypeid) or row.os_type
-        return row
 
     def _format(self) -> str:
         if self.hypervisor.upper() != "KVM":

@@ -16,7 +16,6 @@ from mgmt.api.images import (
     read_checksum,
     read_url,
     register,
-    zone_of,
 )
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import wrong_value
@@ -122,7 +121,7 @@ class GetUploadParamsForTemplate(SyncCommand, kw_only=True, frozen=True):
             raise wrong_value("hypervisor", self.hypervisor, "KVM")
         row = register(
             call,
-            zone_of(call, self.zoneid),
+            call.row(Zone, self.zoneid),
             name=self.name,
             display_text=self.displaytext or self.name,
             url="",
@@ -162,7 +161,7 @@ class GetUploadParamsForIso(SyncCommand, kw_only=True, frozen=True):
             raise wrong_value("format", self.format, "ISO")
         row = register(
             call,
-            zone_of(call, self.zoneid),
+            call.row(Zone, self.zoneid),
             kind=ImageKind.iso,
             name=self.name,
             display_text=self.displaytext or self.name,

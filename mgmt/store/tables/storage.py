@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from mgmt.model.os_types import DEFAULT
 from mgmt.model.states import TemplateState, VolumeKind, VolumeState
 from mgmt.store.tables.base import Base, Owned, unique_live
 
@@ -25,7 +26,7 @@ class Template(Owned, Base, kw_only=True):
     url: Mapped[str] = mapped_column(repr=False)
     format: Mapped[str] = mapped_column(default="QCOW2")
     hypervisor: Mapped[str] = mapped_column(default="KVM")
-    os_type: Mapped[str] = mapped_column(default="Other Linux (64-bit)")
+    os_type: Mapped[str] = mapped_column(default=DEFAULT)
     checksum: Mapped[str] = mapped_column(default="")
     is_public: Mapped[bool] = mapped_column(default=False)
     is_featured: Mapped[bool] = mapped_column(default=False)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mgmt.model.errors import InUse, ParameterError, PermissionDenied
+from mgmt.model.errors import CloudError, InUse, ParameterError, PermissionDenied
 from mgmt.store import tables
 from tests.unit.mgmt.api.commands.world import World
 
@@ -212,3 +212,55 @@ def test_a_vm_is_deployed_from_an_iso_with_a_disk_offering(world: World) -> None
     world.call("updateIso", id=sent["templateid"], bootable="false")
     with pytest.raises(ParameterError, match="is not bootable"):
         world.call("deployVirtualMachine", **sent, **offering, size=3, name="other")
+
+
+def more_zone(world: World, name: str, allocation: str = "Enabled") -> str:
+    """One more zone, with an image store."""
+    with world.context.database.writing() as session:
+        zone = tables.Zone(name=name, dns1="9.9.9.9", internal_dns1="9.9.9.9", allocation=allocation)
+        session.add(zone)
+        session.flush()
+        session.add(tables.ImageStore(zone_id=zone.id, name=f"of {name}"))
+        return zone.id
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [("Template", {"zoneids": "{zone},{more}"}), ("Template", {"zoneid": "-1"}), ("Iso", {"zoneid": "-1"})],
+)
+def test_an_image_is_registered_in_several_zones(world: World, kind: str, sent: dict[str, str]) -> None:
+    """One id, one row a zone; a disabled zone is not among all of them."""
+    more = more_zone(world, "more")
+    more_zone(world, "closed", "Disabled")
+    asked = {"name": "mine", "url": URL, **({"format": "QCOW2"} if kind == "Template" else {})}
+    where = {key: value.format(zone=world.ids["zone"], more=more) for key, value in sent.items()}
+    answer = world.call(f"register{kind}", "admin", **asked, **where)
+    rows = answer[kind.lower()]
+    assert (answer["count"], {row["zoneid"] for row in rows}) == (2, {world.ids["zone"], more})
+    (shown_id,) = {row["id"] for row in rows}
+    listed = world.call(f"list{kind}s", "admin", id=shown_id, **{f"{kind.lower()}filter": "all"})
+    assert {row["zoneid"] for row in listed[kind.lower()]} == {world.ids["zone"], more}
+
+
+@pytest.mark.parametrize(
+    ("caller", "sent", "words"),
+    [
+        ("alice", {"zoneid": "-1"}, "Only root administrators register in all zones"),
+        ("admin", {"zoneid": "{zone}", "zoneids": "{zone}"}, "zoneid or zoneids, not both"),
+        ("admin", {}, "Send zoneid or zoneids"),
+        ("admin", {"zoneids": "{zone},-1"}, "Invalid parameter zoneids value=-1"),
+        ("admin", {"zoneids": "{zone},{bare}"}, "Zone bare has no image store"),
+    ],
+)
+def test_zones_that_an_image_cannot_be_registered_in(
+    world: World, caller: str, sent: dict[str, str], words: str
+) -> None:
+    with world.context.database.writing() as session:
+        bare = tables.Zone(name="bare", dns1="9.9.9.9", internal_dns1="9.9.9.9", allocation="Enabled")
+        session.add(bare)
+        session.flush()
+        bare_id = bare.id
+    where = {key: value.format(zone=world.ids["zone"], bare=bare_id) for key, value in sent.items()}
+    with pytest.raises(CloudError, match=words):
+        world.call("registerTemplate", caller, name="nowhere", url=URL, format="QCOW2", **where)
+    assert shown(world, "Template", "admin", templatefilter="all", keyword="nowhere") == set()
