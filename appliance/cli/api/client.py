@@ -63,8 +63,9 @@ def call(cloud: CloudStack, command: str, parameters: dict[str, str]) -> dict[st
     except CloudStackApiException as error:
         body = error.error if isinstance(error.error, dict) else {}
         # With an API key the protocol answers 401 for a wrong key and for a command that is not there alike.
-        hint = f"; or there is no command {command} for you" if body.get("errorcode") == UNKNOWN else ""
-        text = f"{body.get('errortext', error)} ({body.get('errorcode', 'no code')}){hint}"
+        text = f"{body.get('errortext', error)} ({body.get('errorcode', 'no code')})"
+        if body.get("errorcode") == UNKNOWN and "does not exist" not in text:
+            text = f"{text}; is this key of this cloud, and is there a command {command} for it?"
         raise CallFailed(text) from error
     except (CloudStackException, requests.RequestException) as error:
         raise CallFailed(f"{cloud.endpoint} does not answer as it should: {error}") from error

@@ -1,6 +1,6 @@
 """The subcommands: `pileus api COMMAND key=value…` and `pileus shell`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ from cs import CloudStack
 from rich.console import Console
 
 from appliance.cli.api.client import CallFailed, call, connect, follow, parse_parameters
-from appliance.cli.api.shell import known_commands, run_shell
-from appliance.cli.api.show import print_answer, values_of
+from appliance.cli.api.known import Known, check_words, known_command, known_commands
+from appliance.cli.api.shell import run_shell
+from appliance.cli.api.show import print_answer, screen, values_of
 from appliance.launcher.client import credentials_file
 from appliance.paths import Paths
 
@@ -48,9 +49,10 @@ def api_command(
         return
     try:
         cloud = connect(credentials_file(Paths.from_environment()))
-        answer = perform(cloud, command, parse_parameters(parameters), wait)
+        given = parse_parameters(parameters)
+        answer = perform(cloud, command, given, wait, known_command(cloud, command))
         if field is None:
-            print_answer(answer, output, Console())
+            print_answer(answer, output, screen())
         else:
             click.echo("\n".join(values_of(answer, field)))
     except CallFailed as failure:
@@ -88,16 +90,24 @@ def shell_command(output: str, wait: bool) -> None:
 
     def run(words: list[str]) -> None:
         try:
-            answer = perform(cloud, words[0], parse_parameters(words[1:]), wait)
-            print_answer(answer, output, Console())
+            answer = perform(cloud, words[0], parse_parameters(words[1:]), wait, known)
+            print_answer(answer, output, screen())
         except CallFailed as failure:
             say(f"Error: {failure}")
 
     run_shell(known, HISTORY, run, say)
 
 
-def perform(cloud: CloudStack, command: str, parameters: dict[str, str], wait: bool) -> dict[str, Any]:
-    """One call and its job; the answer. Raises CallFailed."""
+def perform(
+    cloud: CloudStack,
+    command: str,
+    parameters: dict[str, str],
+    wait: bool,
+    known: Mapping[str, Known] | None,
+) -> dict[str, Any]:
+    """One call and its job; the answer. `known` are commands to check it by. Raises CallFailed."""
+    if known is not None:
+        check_words(known, command, parameters)
     answer = call(cloud, command, parameters)
     if wait and "jobid" in answer:
         progress = Console(stderr=True)

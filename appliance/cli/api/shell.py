@@ -2,40 +2,14 @@
 
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cs import CloudStack
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory
 
-from appliance.cli.api.client import call
-
-
-@dataclass(frozen=True)
-class Known:
-    """A command as listApis describes it: parameter names with their words, required ones first."""
-
-    name: str
-    description: str
-    parameters: dict[str, str]
-
-
-def known_commands(cloud: CloudStack) -> dict[str, Known]:
-    """What the caller may call. Raises CallFailed."""
-    return {item["name"]: _known(item) for item in call(cloud, "listApis", {})["api"]}
-
-
-def _known(item: dict[str, Any]) -> Known:
-    params = sorted(item["params"], key=lambda each: (not each["required"], each["name"]))
-    return Known(
-        item["name"],
-        item["description"],
-        {each["name"]: ("required: " if each["required"] else "") + each["description"] for each in params},
-    )
+from appliance.cli.api.known import Known
 
 
 class ApiCompleter(Completer):

@@ -8,8 +8,21 @@ from rich.table import Table
 
 from appliance.cli.api.client import CallFailed
 
-FIRST = ("id", "name", "displayname", "username", "state", "status", "ipaddress", "zonename", "account")
+FIRST = (
+    *("id", "name", "displayname", "username", "type", "state", "status", "ipaddress", "zonename", "account"),
+    *("value", "scope", "capacityused", "capacitytotal", "percentused", "rule", "permission", "max"),
+    *("cpunumber", "memory", "size", "usage", "description", "displaytext", "sent", "created"),
+)
+"""What tells objects apart, and what somebody who lists them looks for."""
 MOST_COLUMNS = 7
+WIDE = 400
+"""Characters in a line for pipes and files, where nothing is cut."""
+
+
+def screen() -> Console:
+    """Where answers go: a terminal as wide as it is, anything else as wide as the answer."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
 
 
 def print_answer(answer: dict[str, Any], output: str, console: Console) -> None:
@@ -23,7 +36,7 @@ def print_answer(answer: dict[str, Any], output: str, console: Console) -> None:
     elif len(rows) == 1:
         console.print(one(rows[0]))
     else:
-        console.print(many(rows))
+        console.print(many(rows, console))
         console.print(f"{len(rows)} of {count}" if count != len(rows) else f"{count} found", highlight=False)
 
 
@@ -65,14 +78,25 @@ def one(row: dict[str, Any]) -> Table:
     return table
 
 
-def many(rows: list[dict[str, Any]]) -> Table:
-    """Many objects: a row each, the fields that tell them apart."""
+def many(rows: list[dict[str, Any]], console: Console) -> Table:
+    """Many objects: a row each, as many of the fields that tell them apart as there is room for."""
     names = [name for name in FIRST if any(name in row for row in rows)]
     simple = (
         name for name, value in rows[0].items() if name not in names and not isinstance(value, list | dict)
     )
     names = (names + list(simple))[:MOST_COLUMNS] if len(names) < 2 else names[:MOST_COLUMNS]
-    table = Table(*names, box=None)
+    table = _table(rows, names)
+    endless = console.options.update(max_width=WIDE)
+    while len(names) > 1 and console.measure(table, options=endless).minimum > console.width:
+        table = _table(rows, names := names[:-1])
+    return table
+
+
+def _table(rows: list[dict[str, Any]], names: list[str]) -> Table:
+    table = Table(box=None)
+    for name in names:
+        # An id that is cut is of no use: everything else gives way.
+        table.add_column(name, min_width=len(plain(rows[0].get(name, ""))) if name == "id" else None)
     for row in rows:
         table.add_row(*(plain(row.get(name, "")) for name in names))
     return table

@@ -11,7 +11,8 @@ from prompt_toolkit.document import Document
 from rich.console import Console
 
 from appliance.cli.api.client import CallFailed, call, connect, parse_parameters
-from appliance.cli.api.shell import ApiCompleter, Known, explain
+from appliance.cli.api.known import Known, check_words
+from appliance.cli.api.shell import ApiCompleter, explain
 from appliance.cli.api.show import print_answer, values_of
 
 pytestmark = pytest.mark.unit
@@ -22,10 +23,10 @@ KNOWN = {
 }
 
 
-def shown(answer: dict[str, Any], output: str = "table") -> str:
-    console = Console(file=io.StringIO(), width=100)
-    print_answer(answer, output, console)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+def shown(answer: dict[str, Any], output: str = "table", width: int = 100) -> str:
+    written = io.StringIO()
+    print_answer(answer, output, Console(file=written, width=width))
+    return written.getvalue()
 
 
 def completions(text: str) -> list[str]:
@@ -45,6 +46,26 @@ def test_parameters_are_split_at_the_first_equals_sign() -> None:
 def test_a_word_that_is_no_parameter_is_named(word: str) -> None:
     with pytest.raises(CallFailed, match="is no parameter"):
         parse_parameters([word])
+
+
+@pytest.mark.parametrize(
+    ("command", "names", "words"),
+    [
+        ("listHost", [], r"no command 'listHost' for you \(did you mean listHosts\?\)"),
+        ("dropTables", [], "no command 'dropTables' for you;"),
+        ("listHosts", ["zonid"], r"has no parameter 'zonid' \(did you mean zoneid\?\); it has id, zoneid"),
+        ("listZones", ["tags[0].key"], "it has none"),
+    ],
+)
+def test_mistyped_words_are_not_sent_and_what_was_meant_is_named(
+    command: str, names: list[str], words: str
+) -> None:
+    with pytest.raises(CallFailed, match=words):
+        check_words(KNOWN, command, names)
+
+
+def test_parameters_may_be_of_any_case_and_maps() -> None:
+    check_words(KNOWN, "listHosts", ["zoneId", "id[0].key"])
 
 
 @pytest.mark.parametrize("command", ["endpoint", "list-zones", "_send", "a b", ""])
@@ -67,6 +88,21 @@ def test_many_are_a_table_and_one_is_a_list_of_fields() -> None:
     assert "Running" in text
     assert "2 of 5" in text
     assert "nic" in shown({"virtualmachine": rows[0]})
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_ids_are_never_cut(width: int) -> None:
+    vm = {"id": "021c0d5e-9222-4ea6-b5a2-a49b1a35528f", "name": "web", "displayname": "x" * 40}
+    text = shown({"count": 2, "virtualmachine": [vm, {**vm, "account": "alice"}]}, width=width)
+    assert text.count(vm["id"]) == 2
+    assert ("account" in text) == (width == 100)
+
+
+def test_figures_are_shown_where_names_tell_too_little() -> None:
+    figures = {"type": 0, "name": "MEMORY", "zonename": "z1", "capacitytotal": 8192, "percentused": "0.47"}
+    text = shown({"count": 2, "capacity": [figures, {**figures, "percentused": "0.50"}]})
+    assert "8192" in text
+    assert "0.50" in text
 
 
 def test_one_field_for_scripts() -> None:
