@@ -1,6 +1,6 @@
 """What hosts have, against what the rows say they should have."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -10,6 +10,7 @@ from mgmt.agents.errors import AgentError
 from mgmt.doctor.finding import Finding
 from mgmt.model.errors import CloudError
 from mgmt.model.states import VmState, VolumeState
+from mgmt.ops.compute.domains import host_pool
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.network.host_networks import networks_of_host
 from mgmt.ops.runtime import Runtime
@@ -87,12 +88,34 @@ def _volumes(session: Session, report: Report, busy: set[str]) -> Iterator[Findi
         if row is not None and volume.domain not in ("", row.vm_id) and not {volume.id, volume.domain} & busy:
             problem = f"is attached to VM {volume.domain} on host {host.name}, which does not have it"
             yield Finding("volume", volume.id, row.name, problem, "wait for the next look, or stop that VM")
+    yield from _copies(session, report, known, busy)
     pools = set(session.scalars(select(StoragePool.id).where(StoragePool.host_id == host.id)))
     for row in known.values():
         is_due = row.pool_id in pools and row.state == VolumeState.ready
         if is_due and row.id not in files and not {row.id, row.vm_id} & busy:
             problem = f"is Ready, but host {host.name} has no file of it"
             yield Finding("volume", row.id, row.name, problem, "restore it from a snapshot, or delete it")
+
+
+def _copies(
+    session: Session, report: Report, known: Mapping[str, Volume], busy: set[str]
+) -> Iterator[Finding]:
+    """Files of volumes that are in another pool, by their rows; a move may have them in two."""
+    host = report.host
+    here = [(known[volume.id], volume) for volume in report.volumes if volume.id in known]
+    ids = {pool_id for row, _ in here for pool_id in (row.pool_id, row.target_pool_id)}
+    pools = {pool.id: pool for pool in session.scalars(select(StoragePool).where(StoragePool.id.in_(ids)))}
+    for row, volume in here:
+        places = [pools[key] for key in (row.pool_id, row.target_pool_id) if key is not None]
+        if places and not any(_has(pool, host, volume) for pool in places) and not {row.id, row.vm_id} & busy:
+            problem = f"has an old copy in pool {volume.pool} of host {host.name}: it is in {places[0].name}"
+            repair = "wait ten minutes: the copy goes once the host of that pool is seen to have the volume"
+            yield Finding("volume", row.id, row.name, problem, repair)
+
+
+def _has(pool: StoragePool, host: Host, volume: HostVolume) -> bool:
+    """Whether a file is where a volume of the pool belongs; a shared pool is on all hosts."""
+    return pool.host_id in (None, host.id) and host_pool(pool) == volume.pool
 
 
 def _networks(session: Session, report: Report, busy: set[str]) -> Iterator[Finding]:

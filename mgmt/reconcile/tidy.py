@@ -1,6 +1,7 @@
 """What a host still has although it is decided that it goes: an answer was lost, or an undo failed.
 
-Only what the database knows and calls removed is taken away; what it has never heard of is the doctor's.
+Only what the database knows, and calls removed or somewhere else, is taken away; what it has never heard of
+is the doctor's.
 """
 
 import logging
@@ -16,6 +17,7 @@ from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.network.host_networks import networks_of_host, push_host
 from mgmt.ops.runtime import Runtime
 from mgmt.reconcile.look import busy_subjects
+from mgmt.reconcile.stale import remove_stale
 from mgmt.store.tables import Host, Vm, Volume
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ def _tidy_host(runtime: Runtime, host: Host) -> None:
     for volume_id in sorted(gone_volumes - attached):
         log.warning("volume %s is removed from host %s, because it is deleted", volume_id, host.name)
         driver.delete_volume(endpoint, volume_id)
+    remove_stale(runtime, host, domains, volumes)
     if not is_tidy:
         log.warning("host %s is told its networks, because it has others", host.name)
         push_host(runtime, host.id)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 MAIN = {
     *("deploy", "start", "stop", "destroy and expunge", "attach volume", "detach volume"),
     "make VM snapshot with memory",
-    *("migrate VM", "move disks of a stopped VM"),
+    "move disks of a stopped VM",
     *("grow attached volume", "restart network with cleanup", "delete network", "apply rule", "revoke rule"),
 }
 TRIED = [

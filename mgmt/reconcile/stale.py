@@ -1,0 +1,86 @@
+"""Old copies that a host still has although VM or volume is on another one: an answer of a move was lost.
+
+The row says which copy counts. The other goes once the host that the row names has the volume, under the
+lock of jobs about it, and never what a VM here uses.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mgmt.model.states import VmState, VolumeState
+from mgmt.ops.compute.placement import tied_to
+from mgmt.ops.endpoints import driver_of, host_endpoint
+from mgmt.ops.runtime import Runtime
+from mgmt.reconcile.look import busy_subjects
+from mgmt.store.tables import Host, StoragePool, Vm, Volume
+from systemvm.spec.host import DomainStatus, HostVolume
+
+log = logging.getLogger(__name__)
+_OFF = ("stopped", "crashed", "failed")
+
+
+def remove_stale(
+    runtime: Runtime, host: Host, domains: Iterable[DomainStatus], volumes: Iterable[HostVolume]
+) -> None:
+    """Remove what is stale of what a host says it has. Raises AgentError, CloudError."""
+    with runtime.database.reading() as session:
+        off = [status.id for status in domains if status.state in _OFF]
+        vms = [vm.id for vm in session.scalars(select(Vm).where(Vm.id.in_(off))) if _is_elsewhere(vm, host)]
+        files = {volume.id: volume for volume in volumes}
+        rows = session.scalars(select(Volume).where(Volume.id.in_(files))).all()
+        stale = [(row.id, row.vm_id) for row in rows if _true_host(session, row, host)]
+    for vm_id in vms:
+        _remove_definition(runtime, host, vm_id)
+    for volume_id, owner_id in stale:
+        if files[volume_id].domain in ("", *vms):
+            _remove_copy(runtime, host, volume_id, owner_id)
+
+
+def _is_elsewhere(vm: Vm, host: Host) -> bool:
+    home = vm.host_id or vm.last_host_id
+    is_still = vm.state in (VmState.running, VmState.stopped) and vm.target_host_id is None
+    return vm.removed is None and is_still and home not in (None, host.id)
+
+
+def _true_host(session: Session, row: Volume, host: Host) -> str | None:
+    """The other host that the row says has the volume; None when it has not, or nobody can tell by that."""
+    is_still = row.state == VolumeState.ready and row.target_pool_id is None and row.removed is None
+    pool = session.get(StoragePool, row.pool_id) if row.pool_id and is_still else None
+    return str(pool.host_id) if pool is not None and pool.host_id not in (None, host.id) else None
+
+
+def _remove_definition(runtime: Runtime, host: Host, vm_id: str) -> None:
+    job, machine = f"job:{vm_id}", f"machine:{vm_id}"
+    with runtime.locks.try_hold(job) as is_idle, runtime.locks.try_hold(machine) as is_free:
+        with runtime.database.reading() as session:
+            vm = session.get_one(Vm, vm_id)
+            is_stale = _is_elsewhere(vm, host) and tied_to(session, vm) != host.id
+            is_busy = vm_id in busy_subjects(session)
+        driver, endpoint = driver_of(runtime, host), host_endpoint(host)
+        status = driver.domain_status(endpoint, vm_id)
+        if is_free and is_idle and is_stale and not is_busy and status and status.state in _OFF:
+            log.warning("VM %s is forgotten by host %s, because it is on another", vm.name, host.name)
+            driver.delete_domain(endpoint, vm_id, keep_volumes=True)
+
+
+def _remove_copy(runtime: Runtime, host: Host, volume_id: str, vm_id: str | None) -> None:
+    with runtime.locks.try_hold(f"job:{vm_id or volume_id}") as is_free:
+        with runtime.database.reading() as session:
+            row = session.get_one(Volume, volume_id)
+            true = session.get(Host, _true_host(session, row, host) or "")
+            is_busy = bool({volume_id, row.vm_id} & busy_subjects(session))
+        if true is None or not is_free or is_busy or row.vm_id != vm_id:
+            return
+        there = driver_of(runtime, true).all_volumes(host_endpoint(true))
+        if volume_id not in {volume.id for volume in there}:
+            log.error(
+                "volume %s is kept on host %s, because host %s has it not", row.name, host.name, true.name
+            )
+            return
+        log.warning(
+            "a copy of volume %s leaves host %s, because host %s has it", row.name, host.name, true.name
+        )
+        driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id)
