@@ -64,6 +64,8 @@ class Call:
     event_type: str | None = None
     rows: dict[tuple[type[Identified], str], Identified] = field(default_factory=dict)
     jobs: list[str] = field(default_factory=list)
+    told: str = ""
+    """What the event of this call says instead of the command's name, where that says too little."""
 
     def row(self, table: type[R], row_id: str) -> R:
         """The row a parameter of this call names; the dispatcher found and authorized it."""

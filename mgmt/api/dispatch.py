@@ -163,7 +163,7 @@ def _run(call: Call, command: Command, registered: Registered) -> Body:
     if isinstance(first, Identified):
         call.rows[type(first), first.id] = first
     kind = type(first).__name__ if isinstance(first, Identified) else None
-    _note(call, spec, f"{registered.name} is done", about, "Completed", kind)
+    _note(call, spec, call.told or f"{registered.name} is done", about, "Completed", kind)
     return wrap(spec, *(answer(call, spec, each) for each in results))
 
 

@@ -134,6 +134,7 @@ def read_parameter(command: str, parameter: Parameter, form: Form) -> Any:
 
 def _read_map(parameter: Parameter, form: Form) -> Any:
     entries = form.entries(parameter.name)
+    _check_keys(parameter, form, entries)
     for text in (text for entry in entries for text in entry.values()):
         _check_text(parameter, text)
     if not entries:
@@ -141,6 +142,17 @@ def _read_map(parameter: Parameter, form: Form) -> Any:
     if parameter.base == list[dict[str, str]]:
         return [{key.lower(): value for key, value in entry.items()} for entry in entries]
     return merge_entries(entries)
+
+
+def _check_keys(parameter: Parameter, form: Form, entries: list[dict[str, str]]) -> None:
+    """Raise ParameterError for a map without keys (`tags=red`): left out, a filter would list everything."""
+    bare = [entry[""] for entry in entries if "" in entry]
+    text = form.text(parameter.name)
+    if not entries and text and text != "None":
+        bare = [text]
+    if bare:
+        shape = "{0}[0].key=NAME&{0}[0].value=VALUE" if parameter.name == "tags" else "{0}[0].NAME=VALUE"
+        raise wrong_value(parameter.name, bare[0], shape.format(parameter.name))
 
 
 def merge_entries(entries: list[dict[str, str]]) -> dict[str, str]:

@@ -88,7 +88,8 @@ def _records(session: Session, day: date) -> list[dict[str, Any]]:
     seconds: dict[tuple[Any, ...], float] = defaultdict(float)
     spans: dict[tuple[Any, ...], UsageSpan] = {}
     for span in session.scalars(query.execution_options(yield_per=1000)):
-        use = (span.account_id, span.type, span.resource_id, span.offering_id, span.template_id, span.size)
+        what = (span.account_id, span.type, span.resource_id, span.offering_id, span.template_id)
+        use = (*what, span.size, span.cpus, span.cpu_speed, span.memory)
         spans[use] = span
         seconds[use] += (min(span.ended or end, end) - max(span.started, start)).total_seconds()
     return [
@@ -114,6 +115,9 @@ def _bytes(session: Session, day: date) -> list[dict[str, Any]]:
             "offering_id": None,
             "template_id": None,
             "size": 0,
+            "cpus": None,
+            "cpu_speed": None,
+            "memory": None,
             "raw": float(amount),
             "start": start,
             "end": start + DAY - timedelta(seconds=1),
@@ -142,6 +146,9 @@ def _record(span: UsageSpan, hours: float, start: datetime, end: datetime) -> di
         "template_id": span.template_id,
         "network_id": None,
         "size": span.size,
+        "cpus": span.cpus,
+        "cpu_speed": span.cpu_speed,
+        "memory": span.memory,
         "raw": hours,
         "start": start,
         "end": end - timedelta(seconds=1),

@@ -176,7 +176,7 @@ def _capacities(session: Session) -> Iterable[Concern]:
         kind, item, words = _NOTICES[capacity.type]
         most = values.at(item, *_places(capacity))
         if capacity.share > most:
-            why = f"is taken by more than {most:.0%}, the threshold in {item.name}"
+            why = f"is taken by more than {100 * most:g}%, the threshold in {item.name}"
             yield Concern(kind, capacity.subject_id, capacity.zone_id, f"{words} {capacity.name} {why}")
 
 

@@ -22,7 +22,7 @@ NO_VM = (VmState.destroyed, VmState.expunging, VmState.error)
 NO_VOLUME = ("Destroy", "UploadError")
 BACKED_UP = "BackedUp"
 WATCHED: dict[type[Any], tuple[str, ...]] = {
-    Vm: ("state", "removed", "offering_id", "account_id"),
+    Vm: ("state", "removed", "offering_id", "account_id", "cpus", "cpu_speed", "memory"),
     Volume: ("state", "removed", "size", "offering_id", "account_id", "vm_id"),
     PublicAddress: ("state", "removed", "account_id", "is_system"),
     Template: ("state", "removed", "size", "account_id"),
@@ -42,6 +42,8 @@ class Use:
     size: int = 0
     offering_id: str | None = None
     template_id: str | None = None
+    chosen: tuple[int | None, int | None, int | None] = (None, None, None)
+    """CPUs, MHz and MiB, where the offering leaves them to the user."""
 
 
 def watch_usage(session_class: type[Session]) -> None:
@@ -106,6 +108,7 @@ def _use_of(span: UsageSpan) -> Use:
         span.size,
         span.offering_id,
         span.template_id,
+        (span.cpus, span.cpu_speed, span.memory),
     )
 
 
@@ -120,6 +123,9 @@ def _span(row: Any, use: Use) -> UsageSpan:
         offering_id=use.offering_id,
         template_id=use.template_id,
         size=use.size,
+        cpus=use.chosen[0],
+        cpu_speed=use.chosen[1],
+        memory=use.chosen[2],
         started=now(),
     )
 
@@ -158,10 +164,11 @@ def _of_snapshot(row: Snapshot | VmSnapshot) -> Iterator[Use]:
 def _of_vm(vm: Vm) -> Iterator[Use]:
     if vm.kind != VmKind.user or vm.state in NO_VM:
         return
-    owner = (vm.account_id, vm.domain_id)
-    yield Use(UsageType.allocated_vm, *owner, 0, vm.offering_id, vm.template_id)
+    chosen = (vm.cpus, vm.cpu_speed, vm.memory)
+    of_vm = (vm.account_id, vm.domain_id, 0, vm.offering_id, vm.template_id, chosen)
+    yield Use(UsageType.allocated_vm, *of_vm)
     if vm.state in (VmState.running, VmState.stopping, VmState.migrating):
-        yield Use(UsageType.running_vm, *owner, 0, vm.offering_id, vm.template_id)
+        yield Use(UsageType.running_vm, *of_vm)
 
 
 def _is_guests(session: Session, volume: Volume, fresh: Mapping[str, Vm]) -> bool:

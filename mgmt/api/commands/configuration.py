@@ -103,7 +103,7 @@ class UpdateConfiguration(SyncCommand, kw_only=True, frozen=True):
         place = check_place(item, read_place(self))
         if self.value is not None:
             set_value(call.session, item, place, read_value(item, self.value))
-        return _current(call, item, place)
+        return _changed(call, item, place)
 
 
 class ResetConfiguration(SyncCommand, kw_only=True, frozen=True):
@@ -125,7 +125,7 @@ class ResetConfiguration(SyncCommand, kw_only=True, frozen=True):
         item = find(self.name)
         place = check_place(item, read_place(self))
         reset_value(call.session, item, place)
-        return _current(call, item, place)
+        return _changed(call, item, place)
 
 
 def read_place(command: Command) -> Place:
@@ -162,7 +162,10 @@ def read_value(item: Item[Any], text: str) -> Any:
         raise ParameterError(f"Configuration item {item.name} cannot be {text}: expected {error}") from error
 
 
-def _current(call: Call, item: Item[Any], place: Place) -> Response:
+def _changed(call: Call, item: Item[Any], place: Place) -> Response:
+    """The item as it is now; the event says so, too, for whoever asks later who changed what."""
     scope = Scope(place[0])
     value = configured_items(call.session, (item,), {scope: place[1] or None})[item.name]
+    where = " ".join(part for part in place if part)
+    call.told = f"{call.command}: {item.name} is {item.write(value)}, {where}"
     return configuration_response(item, value, None if scope is Scope.everywhere else scope)

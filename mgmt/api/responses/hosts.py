@@ -1,6 +1,7 @@
 """Hosts, primary and secondary storage on the wire."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import func, select
@@ -9,14 +10,16 @@ from mgmt.alloc.sizes import CPUS, MEMORY, SPEED
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import rows_by_id, wire_time
+from mgmt.model.configuration import CPU_OVERPROVISIONING, MEMORY_OVERPROVISIONING, Scope
 from mgmt.model.states import VmState
+from mgmt.store.configured import Values, all_values
 from mgmt.store.tables import Cluster, Host, ImageStore, Pod, ServiceOffering, StoragePool, Vm, Zone
 
 MIB = 1024**2
 
 
 class HostResponse(Response):
-    """A hypervisor host. Memory in bytes."""
+    """A hypervisor host. Memory in bytes, CPU in MHz; shares are of all that overprovisioning gives away."""
 
     id: str
     name: str
@@ -34,11 +37,16 @@ class HostResponse(Response):
     clustertype: str
     cpunumber: int
     cpuspeed: int
+    cpuwithoverprovisioning: str
     cpuallocatedvalue: int
     cpuallocated: str
+    cpuallocatedpercentage: str
+    cpuallocatedwithoverprovisioning: str
     memorytotal: int
+    memorywithoverprovisioning: str
     memoryallocated: int
     memoryallocatedbytes: int
+    memoryallocatedpercentage: str
     version: str
     created: str | None
     lastpinged: str | None
@@ -53,10 +61,37 @@ def host_responses(call: Call, rows: Sequence[Host]) -> list[HostResponse]:
     pods = rows_by_id(call, Pod, (row.pod_id for row in rows))
     clusters = rows_by_id(call, Cluster, (row.cluster_id for row in rows))
     taken = _taken(call, rows)
+    factors = all_values(call.session, (CPU_OVERPROVISIONING, MEMORY_OVERPROVISIONING))
     return [
-        _host(row, zones[row.zone_id], pods[row.pod_id], clusters[row.cluster_id], taken.get(row.id, (0, 0)))
+        _host(
+            row,
+            zones[row.zone_id],
+            pods[row.pod_id],
+            clusters[row.cluster_id],
+            _load(row, factors, *taken.get(row.id, (0, 0))),
+        )
         for row in rows
     ]
+
+
+def _load(row: Host, factors: Values, mhz: int, memory: int) -> dict[str, Any]:
+    """What a host's VMs hold, and of how much."""
+    places = ((Scope.cluster, row.cluster_id), (Scope.zone, row.zone_id))
+    all_mhz = int(row.cpus * row.cpu_mhz * factors.at(CPU_OVERPROVISIONING, *places))
+    all_memory = int(row.memory_mib * factors.at(MEMORY_OVERPROVISIONING, *places)) * MIB
+    cpu_share = f"{100 * mhz / all_mhz:.2f}%" if all_mhz else "0%"
+    return {
+        "cpuwithoverprovisioning": str(all_mhz),
+        "cpuallocatedvalue": mhz,
+        "cpuallocated": cpu_share,
+        "cpuallocatedpercentage": cpu_share,
+        "cpuallocatedwithoverprovisioning": cpu_share,
+        "memorytotal": row.memory_mib * MIB,
+        "memorywithoverprovisioning": str(all_memory),
+        "memoryallocated": memory,
+        "memoryallocatedbytes": memory,
+        "memoryallocatedpercentage": f"{100 * memory / all_memory:.2f}%" if all_memory else "0%",
+    }
 
 
 def _taken(call: Call, rows: Sequence[Host]) -> dict[str, tuple[int, int]]:
@@ -74,9 +109,7 @@ def _taken(call: Call, rows: Sequence[Host]) -> dict[str, tuple[int, int]]:
     return {str(host): (int(mhz), int(mib) * MIB) for host, mhz, mib in call.session.execute(query)}
 
 
-def _host(row: Host, zone: Zone, pod: Pod, cluster: Cluster, taken: tuple[int, int]) -> HostResponse:
-    mhz, memory = taken
-    total = row.cpus * row.cpu_mhz
+def _host(row: Host, zone: Zone, pod: Pod, cluster: Cluster, load: Mapping[str, Any]) -> HostResponse:
     return HostResponse(
         id=row.id,
         name=row.name,
@@ -94,11 +127,7 @@ def _host(row: Host, zone: Zone, pod: Pod, cluster: Cluster, taken: tuple[int, i
         clustertype=cluster.cluster_type,
         cpunumber=row.cpus,
         cpuspeed=row.cpu_mhz,
-        cpuallocatedvalue=mhz,
-        cpuallocated=f"{100 * mhz / total:.2f}%" if total else "0%",
-        memorytotal=row.memory_mib * MIB,
-        memoryallocated=memory,
-        memoryallocatedbytes=memory,
+        **load,
         version=row.version,
         created=wire_time(row.created),
         lastpinged=wire_time(row.last_seen),

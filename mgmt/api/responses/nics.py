@@ -12,6 +12,8 @@ from mgmt.store.tables import Network, Nic, NicAddress, PublicAddress
 
 #: MTU of guests on VXLAN: 1500 less the outer headers (RFC 7348).
 GUEST_MTU = 1450
+TRAFFIC = {"guest": "Guest", "linklocal": "Control", "management": "Management", "public": "Public"}
+"""Kind of traffic by what a NIC is for."""
 
 
 class SecondaryAddress(Response, kw_only=True):
@@ -34,9 +36,9 @@ class NicResponse(Response, kw_only=True):
     gateway: str | None = None
     macaddress: str
     isdefault: bool
-    mtu: int
+    mtu: int | None
     traffictype: str
-    type: str
+    type: str | None
     publicip: str | None = None
     publicipid: str | None = None
     secondaryip: list[SecondaryAddress]
@@ -96,9 +98,9 @@ def _build(row: Nic, network: str | None) -> NicResponse:
         gateway=row.gateway,
         macaddress=row.mac,
         isdefault=row.is_default,
-        mtu=GUEST_MTU,
-        traffictype="Guest",
-        type="Isolated",
+        mtu=GUEST_MTU if row.purpose == "guest" else None,
+        traffictype=TRAFFIC[row.purpose],
+        type="Isolated" if row.purpose == "guest" else None,
         secondaryip=[],
         extradhcpoption=[],
     )

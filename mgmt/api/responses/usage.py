@@ -36,6 +36,9 @@ class UsageRecordResponse(Response):
     templateid: str | None = None
     networkid: str | None = None
     size: int | None = None
+    cpunumber: int | None = None
+    cpuspeed: int | None = None
+    memory: int | None = None
 
 
 def usage_record_responses(call: Call, rows: Sequence[UsageRecord]) -> list[UsageRecordResponse]:
@@ -63,6 +66,9 @@ def _record(row: UsageRecord, owners: Owners) -> UsageRecordResponse:
         templateid=row.template_id,
         networkid=row.network_id,
         size=row.size or None,
+        cpunumber=row.cpus,
+        cpuspeed=row.cpu_speed,
+        memory=row.memory,
         startdate=wire_time(row.start),
         enddate=wire_time(row.end),
         tags=[],

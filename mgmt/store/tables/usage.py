@@ -9,7 +9,10 @@ from mgmt.store.tables.base import Base, Owned
 
 
 class UsageSpan(Owned, Base, kw_only=True):
-    """From when to when a resource was used (`ended` is empty while it is). `type` is CloudStack's number."""
+    """From when to when a resource was used (`ended` is empty while it is). `type` is CloudStack's number.
+
+    `cpus`, `cpu_speed` and `memory` are those of a VM whose offering leaves them to the user.
+    """
 
     __tablename__ = "usage_span"
     __table_args__ = (Index("ix_usage_span_open", "resource_id", "type", "ended"),)
@@ -20,6 +23,9 @@ class UsageSpan(Owned, Base, kw_only=True):
     offering_id: Mapped[str | None] = mapped_column(String(36), default=None)
     template_id: Mapped[str | None] = mapped_column(String(36), default=None)
     size: Mapped[int] = mapped_column(BigInteger, default=0)
+    cpus: Mapped[int | None] = mapped_column(default=None)
+    cpu_speed: Mapped[int | None] = mapped_column(default=None)
+    memory: Mapped[int | None] = mapped_column(default=None)
     started: Mapped[datetime] = mapped_column(index=True)
     ended: Mapped[datetime | None] = mapped_column(default=None, index=True)
 
@@ -63,6 +69,9 @@ class UsageRecord(Owned, Base, kw_only=True):
     template_id: Mapped[str | None] = mapped_column(String(36), default=None)
     network_id: Mapped[str | None] = mapped_column(String(36), default=None)
     size: Mapped[int] = mapped_column(BigInteger, default=0)
+    cpus: Mapped[int | None] = mapped_column(default=None)
+    cpu_speed: Mapped[int | None] = mapped_column(default=None)
+    memory: Mapped[int | None] = mapped_column(default=None)
     raw: Mapped[float] = mapped_column(Float)
     start: Mapped[datetime] = mapped_column(index=True)
     end: Mapped[datetime]

@@ -82,6 +82,7 @@ def test_a_vm_runs_behind_its_router(cloud: Cloud, web: dict[str, Any]) -> None:
     (address,) = cloud.api.listPublicIpAddresses(associatednetworkid=cloud.network)["publicipaddress"]
     assert address["issourcenat"] is True
     assert router["publicip"] == address["ipaddress"]
+    assert {nic["traffictype"] for nic in router["nic"]} == {"Control", "Public", "Guest"}
 
 
 def test_rules_on_an_address(cloud: Cloud, web: dict[str, Any]) -> None:

@@ -65,6 +65,15 @@ def test_missing_parameter_has_the_literal_text(hint: Any, pairs: dict[str, str]
     assert caught.value.text == "Unable to execute API command creatething due to missing parameter size"
 
 
+@pytest.mark.parametrize("hint", [dict[str, str], list[dict[str, str]]])
+@pytest.mark.parametrize("name", ["size", "size[0]"])
+def test_a_map_without_keys_is_wrong_and_not_left_out(hint: Any, name: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        read(hint, {name: "large"})
+    assert caught.value.text == "Invalid value large for parameter size: expected size[0].NAME=VALUE"
+    assert read(hint, {"size": "None"}) is None
+
+
 def test_maps_keep_the_case_of_their_keys() -> None:
     pairs = {"Size[0].cpuNumber": "2", "size[1].memory": "512"}
     assert read(dict[str, str], pairs) == {"cpuNumber": "2", "memory": "512"}

@@ -83,6 +83,23 @@ def test_what_is_rolled_back_was_not_used(cloud: SmallCloud) -> None:
     assert spans(cloud, vm.id) == [(UsageType.allocated_vm, True)], "that is no other use"
 
 
+def test_the_size_that_a_user_chose_is_billed(cloud: SmallCloud) -> None:
+    vm = cloud.new_vm(cloud.new_network())
+    with cloud.runtime.database.writing() as session:
+        row = session.get_one(Vm, vm.id)
+        row.cpus, row.cpu_speed, row.memory = 2, 500, 4096
+    assert spans(cloud, vm.id) == [(UsageType.allocated_vm, False), (UsageType.allocated_vm, True)]
+    with cloud.runtime.database.writing() as session:
+        for span in session.scalars(select(UsageSpan).where(UsageSpan.resource_id == vm.id)):
+            span.started, span.ended = START, START + timedelta(hours=6 if span.memory else 2)
+    aggregate(cloud.runtime.database, START + timedelta(days=1))
+    records = [row for row in cloud.rows(UsageRecord) if row.resource_id == vm.id]
+    assert {(row.raw, row.cpus, row.cpu_speed, row.memory) for row in records} == {
+        (2, None, None, None),
+        (6, 2, 500, 4096),
+    }
+
+
 def test_a_deploy_that_fails_ends_its_use(cloud: SmallCloud) -> None:
     vm = cloud.new_vm(cloud.new_network())
     cloud.simulator.hosts["172.31.240.1"].is_down = True

@@ -73,6 +73,17 @@ def test_every_item_is_listed_with_its_default(admin: Client) -> None:
     assert admin.get("listConfigurations", category="Alert")["count"] == 5
 
 
+def test_events_say_what_was_set_where(admin: Client, places: dict[str, str]) -> None:
+    at = places["clusterid"]
+    admin.get("updateConfiguration", name="mem.overprovisioning.factor", value="1.5", clusterid=at)
+    admin.get("resetConfiguration", name="mem.overprovisioning.factor", clusterid=at)
+    events = admin.get("listEvents", type="CONFIGURATION.VALUE.EDIT", keyword=at)["event"]
+    assert {event["description"] for event in events} == {
+        f"updateConfiguration: mem.overprovisioning.factor is 1.5, cluster {at}",
+        f"resetConfiguration: mem.overprovisioning.factor is 1.0, cluster {at}",
+    }
+
+
 def test_no_item_is_there_that_nothing_reads() -> None:
     """Every constant of the registry is used by code outside it."""
     source = "\n".join(

@@ -233,6 +233,14 @@ def test_figures_of_hosts_clusters_and_pools(api: Api, admin: Client, place: dic
     (listed,) = admin.get("listHostsMetrics", id=host["id"])["host"]
     assert (listed["instances"], listed["memorytotalgb"]) == ("1 / 1", "64.00 GB")
     assert listed["memoryallocatedgb"] == "0.12 GB"
+    admin.get(
+        "updateConfiguration", name="mem.overprovisioning.factor", value="2", clusterid=place["clusterid"]
+    )
+    (listed,) = admin.get("listHosts", id=host["id"])["host"]
+    assert int(listed["memorywithoverprovisioning"]) == 2 * listed["memorytotal"]
+    assert int(listed["cpuwithoverprovisioning"]) == 8 * 16 * listed["cpuspeed"], "the default factor"
+    assert (listed["memoryallocatedpercentage"], listed["cpuallocated"]) == ("0.10%", "0.20%")
+    admin.get("resetConfiguration", name="mem.overprovisioning.factor", clusterid=place["clusterid"])
     (cluster,) = admin.get("listClustersMetrics", name="c")["cluster"]
     assert (cluster["hosts"], cluster["memorytotal"]) == ("1 / 1", "63.50 GB")
     (pool,) = admin.get("listStoragePoolsMetrics", hostid=host["id"])["storagepool"]

@@ -24,6 +24,7 @@ def add_record(world: World, caller: str, day: int = 0, kind: int = 1, raw: floa
             resource_id=f"{kind}-{caller}",
             name=f"of {caller}",
             raw=raw,
+            memory=4096,
             start=start,
             end=start + timedelta(days=1, seconds=-1),
         )
@@ -54,6 +55,7 @@ def test_everybody_sees_the_own_usage(world: World) -> None:
         "listUsageRecords", "bob", startdate="2026-01-01", enddate="2026-01-01", keyword="BOB"
     )["usagerecord"]
     assert (first["usage"], first["virtualmachineid"], first["account"]) == ("24 Hrs", "1-bob", "bob")
+    assert (first["memory"], "cpunumber" in first) == (4096, False)
     assert (first["startdate"], first["enddate"]) == ("2026-01-01T00:00:00+0000", "2026-01-01T23:59:59+0000")
 
 
