@@ -169,6 +169,13 @@ def _add_migration_routes(app: Flask, host: Host) -> None:
         done = host.fetches.put(copy, wait=_wait())
         return _answer({"done": done}, 200 if done else 202)
 
+    @app.put("/v1/volumes/<uuid>/base")
+    def fetch_base(uuid: str) -> Response:
+        copy = _document(VolumeFetch)
+        _require_same(_uuid(uuid), copy.volume.id)
+        done = host.fetches.put_base(copy, wait=_wait())
+        return _answer({"done": done}, 200 if done else 202)
+
 
 def _add_volume_routes(app: Flask, host: Host) -> None:
     @app.get("/v1/volumes")
@@ -188,6 +195,7 @@ def _add_volume_routes(app: Flask, host: Host) -> None:
 
     @app.delete("/v1/volumes/<uuid>")
     def delete_volume(uuid: str) -> Response:
+        host.fetches.stop(_uuid(uuid))
         host.volumes.delete(_uuid(uuid), host.domains.attachments())
         return Response(status=204)
 

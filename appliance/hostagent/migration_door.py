@@ -1,7 +1,8 @@
 """The door through which VMs and volumes move between hosts: for each, whoever has its certificate.
 
 A client sends a line that says what, and reads a line `OK` or `ERR <words>`. `libvirt`, `qemu` and `nbd` are
-the sockets of a migration to this host, for a VM whose landing was prepared here; `volume` is its file.
+the sockets of a migration to this host, for a VM whose landing was prepared here; `volume` is its file,
+and `base` the template in this host's cache that the volume is based on: it may be deleted everywhere else.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 import re
 from pathlib import Path
 
+from appliance.hostagent.image_header import read_backing
 from appliance.hostagent.streams import close, relay
 from appliance.hostagent.tls import dns_names
 from appliance.paths import Paths
@@ -48,8 +50,10 @@ class MigrationDoor:
         try:
             subject = subject_of(dns_names(writer.get_extra_info("peercert")))
             what = await _read_request(reader)
-            if what == "volume":
-                await self._send_volume(subject, writer)
+            if what in ("volume", "base"):
+                path = self.file(subject, what)
+                _log.info("the %s of volume %s is sent to another host", what, subject)
+                await _send(path, writer)
                 return
             there = await asyncio.open_unix_connection(str(self.socket(subject, what)))
         except (EngineError, OSError) as error:
@@ -73,21 +77,30 @@ class MigrationDoor:
             "nbd": folder / "nbd.sock",
         }
         if what not in sockets:
-            raise DoorClosed(f"{what!r} is none of {', '.join(sockets)}, volume")
+            raise DoorClosed(f"{what!r} is none of {', '.join(sockets)}, volume, base")
         return sockets[what]
 
-    async def _send_volume(self, volume: str, writer: asyncio.StreamWriter) -> None:
+    def file(self, volume: str, what: str) -> Path:
+        """The file of a volume, or of the cached template that it is based on. Raises DoorClosed."""
         files = (Path(folder) / f"{volume}.qcow2" for folder in self._pools.values())
         path = next((path for path in files if path.exists()), None)
         if path is None:
             raise DoorClosed(f"there is no volume {volume} here")
-        _log.info("volume %s is sent to another host", volume)
-        with path.open("rb") as file:
-            writer.write(f"OK\n{path.stat().st_size}\n".encode())
-            while chunk := await asyncio.to_thread(file.read, _CHUNK):
-                writer.write(chunk)
-                await writer.drain()
-        await close(writer)
+        if what == "volume":
+            return path
+        base = read_backing(path)
+        if base is None or base.parent != self._paths.templates:
+            raise DoorClosed(f"volume {volume} is based on no template")
+        return base
+
+
+async def _send(path: Path, writer: asyncio.StreamWriter) -> None:
+    with path.open("rb") as file:
+        writer.write(f"OK\n{path.stat().st_size}\n".encode())
+        while chunk := await asyncio.to_thread(file.read, _CHUNK):
+            writer.write(chunk)
+            await writer.drain()
+    await close(writer)
 
 
 def subject_of(names: set[str]) -> str:

@@ -5,11 +5,11 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from appliance.hostagent.errors import HostError
+from appliance.hostagent.errors import Cancelled, HostError
 from systemvm.spec.host import Peer
 
 CONNECT_DEADLINE = 10.0
@@ -43,6 +43,27 @@ def opened(peer: Peer, what: str) -> Iterator[ssl.SSLSocket]:
             yield secure
     except OSError as error:
         raise PeerRefused(f"{where}: {what}: {error}") from error
+
+
+def receive(
+    peer: Peer, what: str, target: Path, tell: Callable[[int, int], None], cancelled: threading.Event
+) -> None:
+    """Write the file that a peer sends into `target`; `tell` is given the bytes that came, and all there are.
+
+    Raises PeerRefused, Cancelled.
+    """
+    with opened(peer, what) as stream, target.open("wb") as file:
+        size = int(read_line(stream) or 0)
+        done = 0
+        while done < size:
+            data = stream.recv(_CHUNK)
+            if not data:
+                raise PeerRefused(f"{what}: the connection ended after {done} of {size} bytes")
+            if cancelled.is_set():
+                raise Cancelled(f"the copy of a {what} from the host at {peer.address} was cancelled")
+            file.write(data)
+            done += len(data)
+            tell(done, size)
 
 
 def read_line(stream: socket.socket) -> str:

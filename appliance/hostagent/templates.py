@@ -17,10 +17,12 @@ from appliance.hostagent.catalog import CatalogImage, find_image
 from appliance.hostagent.errors import Cancelled, NoRoom, Refused
 from appliance.hostagent.eviction import Evictor
 from appliance.hostagent.image_header import read_header
+from appliance.hostagent.peers import PeerRefused, receive
 from systemvm.engine import fetch
 from systemvm.engine.image_header import ImageRefused, inspect_image
-from systemvm.spec.host import HostTemplate, TemplatePull
+from systemvm.spec.host import HostTemplate, Peer, TemplatePull
 
+_log = logging.getLogger("pileus.host")
 Say = Callable[[str], None]
 #: Largest template, as a file and as a disk.
 MAX_BYTES = 1 << 42
@@ -53,8 +55,14 @@ class TemplateCache:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._pulling: dict[str, int] = {}
 
-    def base(self, wanted: TemplatePull, say: Say, cancelled: threading.Event) -> Path:
-        """The disk to base an overlay on, pulled if it is not here. Raises HostError."""
+    def base(
+        self, wanted: TemplatePull, say: Say, cancelled: threading.Event, source: Peer | None = None
+    ) -> Path:
+        """The disk to base an overlay on, pulled if it is not here. Raises HostError.
+
+        `source` is a host that has a volume based on it, whose certificate it holds: nearer than the storage
+        VM, and it has the template even if that was deleted since.
+        """
         if not wanted.url:
             image = find_image(self._images, wanted.template)
             return self._link(image, image.disk)
@@ -65,7 +73,7 @@ class TemplateCache:
         try:
             if not path.exists():
                 self._evictor.make_room()
-                self._pull_into_room(key, wanted, path, say, cancelled)
+                self._pull_into_room(key, wanted, path, say, cancelled, source)
             self._evictor.note(path)
         finally:
             self._pulling.pop(key, None)
@@ -73,11 +81,19 @@ class TemplateCache:
         return path
 
     def _pull_into_room(
-        self, key: str, wanted: TemplatePull, path: Path, say: Say, cancelled: threading.Event
+        self,
+        key: str,
+        wanted: TemplatePull,
+        path: Path,
+        say: Say,
+        cancelled: threading.Event,
+        source: Peer | None,
     ) -> None:
         """As `_pull`; while the disk is full, entries go. Nothing of it stays when that does not help."""
         while True:
             try:
+                if source is not None and self._copy(key, wanted, path, say, cancelled, source):
+                    return None
                 return self._pull(key, wanted, path, say, cancelled)
             except OSError as error:
                 if error.errno != errno.ENOSPC:
@@ -143,6 +159,33 @@ class TemplateCache:
             raise
         part.chmod(0o600)
         os.replace(part, path)
+
+    def _copy(
+        self, key: str, wanted: TemplatePull, path: Path, say: Say, cancelled: threading.Event, source: Peer
+    ) -> bool:
+        """Take it from another host, if that can be checked; whether it is here."""
+        if not wanted.sha256:
+            return False
+        part = path.with_suffix(".part-near")
+
+        def tell(have: int, total: int) -> None:
+            self._pulling[key] = have * 100 // total
+            say(f"copying template {wanted.template} from the other host, {self._pulling[key]} %")
+
+        try:
+            receive(source, "base", part, tell, cancelled)
+            say(f"checking template {wanted.template}")
+            _check(part, wanted, cancelled)
+            part.chmod(0o600)
+            os.replace(part, path)
+        except (PeerRefused, ImageRefused) as error:
+            _log.warning("template %s is pulled from the storage VM, because %s", wanted.template, error)
+            return False
+        except fetch.Cancelled:
+            raise Cancelled(f"the copy of template {wanted.template} was cancelled") from None
+        finally:
+            part.unlink(missing_ok=True)
+        return True
 
     def _fetcher(self, wanted: TemplatePull) -> fetch.Fetcher:
         """Reaches the address in the signed URL and no other, by redirects neither."""

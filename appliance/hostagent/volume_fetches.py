@@ -2,18 +2,20 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from appliance.hostagent.errors import Cancelled, Refused
+from appliance.hostagent.errors import Conflict, Refused
 from appliance.hostagent.image_header import read_header
 from appliance.hostagent.operations import Operation, Operations
-from appliance.hostagent.peers import PeerRefused, opened, read_line
+from appliance.hostagent.peers import receive
 from appliance.hostagent.templates import TemplateCache
 from appliance.hostagent.volumes import VolumeStore
 from systemvm.engine.command import run
 from systemvm.spec.host import VolumeFetch
 
-_CHUNK = 1 << 18
+#: Seconds that a copy may take to notice that nobody wants it any more.
+_STOP = 10.0
 
 
 class VolumeFetches:
@@ -32,22 +34,44 @@ class VolumeFetches:
             operation = self._operations.start(
                 volume.id, f"volume {volume.id}", f"{path}", lambda step: self._fetch(copy, path, step)
             )
-            if not operation.wait(wait):
+            if not _has_ended(operation, wait):
                 return False
-            if operation.error:
-                raise operation.error
         if copy.keep:
             self._volumes.keep(volume.id)
         return True
+
+    def put_base(self, copy: VolumeFetch, *, wait: float) -> bool:
+        """Have the template that a volume is based on which will come here; whether it is here.
+
+        The host that has the volume is asked first: the template may be deleted since. Raises as `put`.
+        """
+        volume, base = copy.volume, copy.volume.base
+        if base is None:
+            return True
+
+        def work(step: Operation) -> None:
+            self._templates.base(base, step.say, step.cancelled, copy.source)
+
+        name = f"base of volume {volume.id}"
+        return _has_ended(self._operations.start(name, name, base.template, work), wait)
+
+    def stop(self, volume_id: str) -> None:
+        """End the copy of a volume that is under way, so that old content is never taken for new.
+
+        Raises Conflict.
+        """
+        if not self._operations.cancel(volume_id, _STOP):
+            raise Conflict(f"volume {volume_id} is still being copied: ask again when that has ended")
+        self._operations.forget(volume_id)
 
     def _fetch(self, copy: VolumeFetch, path: Path, operation: Operation) -> None:
         volume, part = copy.volume, path.with_suffix(".new")
         base = None
         if volume.base is not None:
-            base = self._templates.base(volume.base, operation.say, operation.cancelled)
+            base = self._templates.base(volume.base, operation.say, operation.cancelled, copy.source)
         operation.say("copying the volume")
         try:
-            _receive(copy, part, operation)
+            receive(copy.source, "volume", part, _teller(operation), operation.cancelled)
             _check(part, volume.id, base)
             if base is not None:
                 format_ = read_header(base).format
@@ -58,21 +82,17 @@ class VolumeFetches:
             part.unlink(missing_ok=True)
 
 
-def _receive(copy: VolumeFetch, part: Path, operation: Operation) -> None:
-    with opened(copy.source, "volume") as stream, part.open("wb") as file:
-        size = int(read_line(stream) or 0)
-        done = 0
-        while done < size:
-            data = stream.recv(_CHUNK)
-            if not data:
-                raise PeerRefused(
-                    f"volume {copy.volume.id}: the connection ended after {done} of {size} bytes"
-                )
-            if operation.cancelled.is_set():
-                raise Cancelled(f"the copy of volume {copy.volume.id} was cancelled")
-            file.write(data)
-            done += len(data)
-            operation.say(f"copying the volume, {done * 100 // size} %")
+def _has_ended(operation: Operation, wait: float) -> bool:
+    """Whether it ended in time. Raises what ended it."""
+    if not operation.wait(wait):
+        return False
+    if operation.error:
+        raise operation.error
+    return True
+
+
+def _teller(operation: Operation) -> Callable[[int, int], None]:
+    return lambda done, size: operation.say(f"copying the volume, {done * 100 // size} %")
 
 
 def _check(part: Path, volume: str, base: Path | None) -> None:

@@ -124,6 +124,10 @@ class HostAgent(CertifiedCalls):
         """Fetch a volume from another host; whether it is here now."""
         return self._long("PUT", f"/v1/volumes/{copy.volume.id}/fetch", _Fetched, copy).done
 
+    def fetch_base(self, copy: VolumeFetch) -> bool:
+        """Have the template of a volume that will come from another host; whether it is here now."""
+        return self._long("PUT", f"/v1/volumes/{copy.volume.id}/base", _Fetched, copy).done
+
     def delete_domain(self, domain_id: str, *, keep_volumes: bool = False) -> None:
         """Stop a VM and remove all that is its own; gone already is fine."""
         with self._client() as client:

@@ -69,6 +69,10 @@ class KvmDriver:
         """See Driver."""
         return self._agent(host).fetch_volume(copy)
 
+    def fetch_base(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
+        """See Driver."""
+        return self._agent(host).fetch_base(copy)
+
     def put_snapshot(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
         """See Driver."""
         return self._agent(host).put_snapshot(domain_id, snapshot)

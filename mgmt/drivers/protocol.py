@@ -62,6 +62,12 @@ class Driver(Protocol):
     def fetch_volume(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
         """Fetch a volume that no VM uses from another host, unless it is here; whether it is now."""
 
+    def fetch_base(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
+        """Have the template that a volume is based on which will come from another host; whether it is here.
+
+        The other host gives it, too: the storage VM may have it no more.
+        """
+
     def put_snapshot(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
         """Keep a VM's volumes, and its memory if wanted, as they are now; there already is fine.
 

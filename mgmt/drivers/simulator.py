@@ -186,14 +186,20 @@ class Simulator:
         _check(f"host {host.name}", copy, VolumeFetch)
         with self._locks[found.address]:
             self._check_pool(found, volume)
-            source = self.hosts.get(copy.source.address)
-            if source is None or source.is_down or volume.id not in source.volumes:
-                raise AgentFailed(f"host {host.name}", f"there is no volume {volume.id} at the other host")
+            source = self._source(host, copy)
             found.volumes.setdefault(volume.id, host_volume(volume, ""))
             found.snapshots[volume.id] |= source.snapshots[volume.id]
             if copy.keep:
                 found.kept.add(volume.id)
             return True
+
+    @_met
+    def fetch_base(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
+        """See Driver."""
+        self.host(host)
+        _check(f"host {host.name}", copy, VolumeFetch)
+        self._source(host, copy)
+        return True
 
     @_met
     def delete_domain(self, host: HostEndpoint, domain_id: str, *, keep_volumes: bool = False) -> None:
@@ -348,6 +354,13 @@ class Simulator:
             if domain_id not in found.domains:
                 raise AgentNotFound(f"host {host.name}", f"no VM {domain_id} on this host")
             yield found, found.domains[domain_id]
+
+    def _source(self, host: HostEndpoint, copy: VolumeFetch) -> SimulatedHost:
+        """The host that a volume comes from. Raises AgentFailed."""
+        source, volume_id = self.hosts.get(copy.source.address), copy.volume.id
+        if source is None or source.is_down or volume_id not in source.volumes:
+            raise AgentFailed(f"host {host.name}", f"there is no volume {volume_id} at the other host")
+        return source
 
     def _check_bridges(self, host: SimulatedHost, domain: Domain) -> None:
         there = OWN_BRIDGES | {

@@ -17,8 +17,8 @@ from mgmt.alloc.pools import place_volume, require_room
 from mgmt.alloc.room import Demand
 from mgmt.model.errors import CloudError, ParameterError, Unavailable
 from mgmt.model.states import VmState, VolumeKind
-from mgmt.ops.compute.domains import DEADLINE, compile_domain, disk_of, followed, has_failed, put_vm
-from mgmt.ops.compute.peers import peer_of
+from mgmt.ops.compute.domains import compile_domain, followed, has_failed, put_vm
+from mgmt.ops.compute.peers import fetch_base, peer_of, until_done
 from mgmt.ops.compute.placement import demand_of
 from mgmt.ops.compute.states import read_vm
 from mgmt.ops.compute.vms import network_ids
@@ -29,7 +29,6 @@ from mgmt.ops.saga import Saga
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
 from systemvm.spec import host as spec
 
-_POLL = 0.5
 Plan = dict[str, Any]
 """`source` and `target` (hosts), `target_name`, `copies` (volumes whose content moves), `live`."""
 
@@ -146,25 +145,21 @@ def _prepare(runtime: Runtime, vm_id: str, plan: Plan) -> dict[str, Any]:
     """Volumes, CD and door on the target. Where the VM's parts will lie there, as plain data."""
     with runtime.database.reading() as session:
         vm, host = session.get_one(Vm, vm_id), session.get_one(Host, plan["target"])
+        source = session.get_one(Host, plan["source"])
         document = compile_domain(runtime, session, vm, "running", is_arriving=True)
-        disks = [
-            disk_of(runtime, session, session.get_one(Volume, volume_id), is_arriving=True)
-            for volume_id in plan["copies"]
-            if session.get_one(Volume, volume_id).kind == VolumeKind.data
-        ]
+        kept = {volume.id for volume in _volumes(session, plan) if volume.kind == VolumeKind.data}
         driver, endpoint = driver_of(runtime, host), host_endpoint(host)
     # What an earlier move left here is old: nothing may be taken for what is to come.
     driver.delete_domain(endpoint, vm_id, keep_volumes=True)
     for volume_id in plan["copies"]:
         driver.delete_volume(endpoint, volume_id)
-    for disk in disks:  # for themselves, so that they outlive the VM there too
-        driver.put_volume(endpoint, spec.Volume(id=disk.id, pool=disk.pool, bytes=disk.bytes, base=disk.base))
-    waited = 0.0
-    while (landing := driver.put_landing(endpoint, document)) is None:
-        if waited >= DEADLINE:
-            raise Unavailable(f"host {host.name} was not ready for VM {vm.name} within {DEADLINE:.0f} s")
-        runtime.sleep(_POLL)
-        waited += _POLL
+    for volume in document.volumes:
+        if volume.id in plan["copies"]:
+            fetch_base(runtime, driver, endpoint, volume, source)
+        if volume.id in kept:  # for itself, so that it outlives the VM there too
+            driver.put_volume(endpoint, volume)
+    words = f"host {host.name} was not ready for VM {vm.name}"
+    landing = until_done(runtime, lambda: driver.put_landing(endpoint, document), words)
     plain: dict[str, Any] = msgspec.to_builtins(landing)
     return plain
 

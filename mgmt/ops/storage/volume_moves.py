@@ -7,17 +7,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.pools import require_room
-from mgmt.model.errors import CloudError, InUse, ParameterError, Unavailable
+from mgmt.model.errors import CloudError, InUse, ParameterError
 from mgmt.model.states import VmState, VolumeKind, VolumeState
-from mgmt.ops.compute.domains import DEADLINE, disk_of
-from mgmt.ops.compute.peers import peer_of
+from mgmt.ops.compute.domains import disk_of
+from mgmt.ops.compute.peers import peer_of, until_done
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
 from systemvm.spec import host as spec
 
-_POLL = 0.5
 Move = dict[str, Any]
 """`volume_id`, and the hosts `source` and `target`."""
 
@@ -140,16 +139,13 @@ def _copy(runtime: Runtime, move: Move) -> None:
         source=peer_of(runtime, source, volume.id),
         keep=volume.kind == VolumeKind.data,
     )
-    driver, endpoint, waited = driver_of(runtime, target), host_endpoint(target), 0.0
+    driver, endpoint = driver_of(runtime, target), host_endpoint(target)
     # What an earlier move left here is old: it may not be taken for what is to come.
     if volume.vm_id is not None:
         driver.delete_domain(endpoint, volume.vm_id, keep_volumes=True)
     driver.delete_volume(endpoint, volume.id)
-    while not driver.fetch_volume(endpoint, copy):
-        if waited >= DEADLINE:
-            raise Unavailable(f"volume {volume.name} was not copied within {DEADLINE:.0f} s")
-        runtime.sleep(_POLL)
-        waited += _POLL
+    words = f"volume {volume.name} was not copied"
+    until_done(runtime, lambda: driver.fetch_volume(endpoint, copy), words)
 
 
 def _arrive(runtime: Runtime, vm_id: str | None, moves: list[Move]) -> None:

@@ -151,6 +151,8 @@ class SimulatedHostServer:
         simulator, host = self.simulator, self._host
         if subject.endswith("/fetch"):
             return {"done": simulator.fetch_volume(host, codec.decode(body, VolumeFetch))}
+        if subject.endswith("/base"):
+            return {"done": simulator.fetch_base(host, codec.decode(body, VolumeFetch))}
         if method == "PUT":
             volume = codec.decode(body, Volume)
             return simulator.put_volume(host, volume, replace=query.get("replace") == "true")

@@ -308,11 +308,12 @@ def test_a_vm_moves_to_another_host(bench: Bench, other: HostEndpoint) -> None:
 def test_a_volume_is_fetched_from_another_host(bench: Bench, other: HostEndpoint) -> None:
     driver, volume = bench.driver, Volume(id=DATA, pool="primary", bytes=1 << 20)
     copy = VolumeFetch(volume=volume, source=peer(bench, bench.host, DATA), keep=True)
-    with pytest.raises(AgentError, match=f"no volume {DATA}"):
-        driver.fetch_volume(other, copy)
+    for verb in (driver.fetch_base, driver.fetch_volume):
+        with pytest.raises(AgentError, match=f"no volume {DATA}"):
+            verb(other, copy)
     driver.put_volume(bench.host, volume)
-    for _ in range(2):
-        assert driver.fetch_volume(other, copy)
+    for verb in (driver.fetch_base, driver.fetch_volume, driver.fetch_volume):
+        assert verb(other, copy)
     assert [found.id for found in driver.all_volumes(other)] == [DATA]
 
 

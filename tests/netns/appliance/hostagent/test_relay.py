@@ -2,6 +2,8 @@
 
 import base64
 import contextlib
+import hashlib
+import os
 import socket
 import ssl
 import threading
@@ -15,10 +17,18 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from appliance.hostagent.image_header import read_backing
+from appliance.hostagent.migration_door import MIGRATION_SUFFIX
+from appliance.hostagent.peers import PeerRefused, receive
+from appliance.hostagent.templates import TemplateCache
+from appliance.hostagent.volume_fetches import VolumeFetches
+from appliance.hostagent.volumes import VolumeStore
 from mgmt.agents.tls import Credentials, client_context
 from systemvm.engine import ticket as tickets
+from systemvm.engine.command import run
+from systemvm.engine.errors import EngineError
 from systemvm.spec.bootstrap import MGMT_NAME
-from systemvm.spec.host import HostState
+from systemvm.spec.host import HostState, Peer, TemplatePull, Volume, VolumeFetch
 from systemvm.spec.ticket import Ticket, TicketPurpose
 from tests.netns.host_bench import ADDRESS, CLOUD, PUBLIC_BRIDGE, HostBench
 from tests.netns.topology import Machine, Topology, eventually
@@ -277,3 +287,51 @@ def test_the_public_network_does_not_reach_the_relay(lab: Topology, host: HostBe
     guest.run("ip", "route", "add", "default", "via", "172.31.241.1")
     for port in (8445, 8446, 8447):
         assert not guest.answers("timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{ADDRESS}/{port}")
+
+
+def test_a_volume_moves_with_the_template_that_nobody_else_has_any_more(
+    host: HostBench, tmp_path: Path
+) -> None:
+    """The old host gives both to who has the volume's certificate; the storage VM is asked in vain."""
+    volume_id, content = str(uuid4()), os.urandom(1 << 20)
+    sha256 = hashlib.sha256(content).hexdigest()
+    old_base = host.paths.templates / f"{sha256}.img"
+    old_base.write_bytes(content)
+    file = Path(host.config.pools["primary"]) / f"{volume_id}.qcow2"
+    run(("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(old_base), str(file)))
+    pull = TemplatePull(template="t", sha256=sha256, url="https://127.0.0.1:1/v1/templates/t")
+    volume = Volume(id=volume_id, pool="primary", bytes=1 << 20, base=pull)
+    for folder in ("templates", "images", "pool"):
+        (tmp_path / folder).mkdir()
+    templates = TemplateCache(tmp_path / "templates", tmp_path / "images", pull_timeout=1.0, backoff=0.01)
+    fetches = VolumeFetches(VolumeStore({"primary": tmp_path / "pool"}, templates), templates)
+
+    def peer(subject: str) -> Peer:
+        files = host.clients.issue(subject + MIGRATION_SUFFIX).write(host.paths.pki, subject)
+        certificate, key = (file.read_text() for file in files)
+        return Peer(
+            address=ADDRESS,
+            server_name="host1.pileus.internal",
+            server_ca=host.servers.pem,
+            certificate=certificate,
+            key=key,
+        )
+
+    with host.machine.entered():
+        with pytest.raises(EngineError):  # another volume's certificate opens nothing of this one
+            fetches.put_base(VolumeFetch(volume=volume, source=peer(str(uuid4()))), wait=60)
+        copy = VolumeFetch(volume=volume, source=peer(volume_id))
+        assert fetches.put_base(copy, wait=60)
+        assert (tmp_path / "templates" / f"{sha256}.img").read_bytes() == content
+        assert fetches.put(copy, wait=60)
+        moved = tmp_path / "pool" / f"{volume_id}.qcow2"
+        assert read_backing(moved) == tmp_path / "templates" / f"{sha256}.img"
+        moved.unlink()
+        os.truncate(file, 1 << 40)  # takes for ever
+        assert not fetches.put(copy, wait=0.1)
+        fetches.stop(volume_id)
+        assert list(moved.parent.iterdir()) == [], "who deletes a volume also ends its copy"
+        file.unlink()
+        run(("qemu-img", "create", "-q", "-f", "qcow2", str(file), "1M"))
+        with pytest.raises(PeerRefused, match="is based on no template"):
+            receive(copy.source, "base", tmp_path / "x", lambda have, size: None, threading.Event())
