@@ -20,8 +20,11 @@ from mgmt.api.responses.discovery import (
     ServerResponse,
 )
 from mgmt.api.responses.lookup import wire_time
+from mgmt.model.configuration import PUBLIC_TEMPLATES_ALLOWED, Scope
+from mgmt.model.configuration.projects import INVITATION_REQUIRED, USERS_MAKE_PROJECTS
 from mgmt.model.os_types import CATEGORIES, OS_TYPES, category_id
 from mgmt.model.states import JobStatus
+from mgmt.store.configured import configured_items
 from mgmt.store.database import is_sqlite
 from mgmt.store.events import RECONCILED
 from mgmt.store.tables import Host, Job, LoginSession, ManagementServer, Zone
@@ -35,8 +38,16 @@ class ListCapabilities(SyncCommand, kw_only=True, frozen=True):
     spec = Spec(answer=CapabilityResponse, key="capability", access=EVERYONE)
 
     def run(self, call: Call) -> Response:
-        """The version clients compare with, and flags."""
-        return CapabilityResponse(cloudstackversion=call.context.config.version)
+        """The version clients compare with, and flags; what the configuration decides is read there."""
+        of_caller = {Scope.account: call.caller.account.id, Scope.domain: call.caller.domain.id}
+        items = (PUBLIC_TEMPLATES_ALLOWED, USERS_MAKE_PROJECTS, INVITATION_REQUIRED)
+        values = configured_items(call.session, items, of_caller)
+        return CapabilityResponse(
+            cloudstackversion=call.context.config.version,
+            userpublictemplateenabled=values[PUBLIC_TEMPLATES_ALLOWED.name],
+            allowusercreateprojects=values[USERS_MAKE_PROJECTS.name],
+            projectinviterequired=values[INVITATION_REQUIRED.name],
+        )
 
 
 class ListHypervisors(PlainListCommand, kw_only=True, frozen=True):

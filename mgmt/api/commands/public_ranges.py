@@ -9,13 +9,12 @@ from mgmt.api.access import ROOT, Ref
 from mgmt.api.addresses import AddressRange, read_range
 from mgmt.api.call import Call
 from mgmt.api.commands.pods import check_no_overlap
-from mgmt.api.commands.vlan_ranges import public_addresses
-from mgmt.api.params import wrong_value
+from mgmt.api.commands.vlan_ranges import AccountName, OfProject, beneficiary, public_addresses
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import VLAN_RANGE
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import AddressState
-from mgmt.store.tables import Account, Domain, PublicAddress, VlanRange
+from mgmt.store.tables import Domain, PublicAddress, VlanRange
 
 
 class UpdateVlanIpRange(SyncCommand, kw_only=True, frozen=True):
@@ -63,20 +62,22 @@ class UpdateVlanIpRange(SyncCommand, kw_only=True, frozen=True):
 
 
 class DedicatePublicIpRange(SyncCommand, kw_only=True, frozen=True):
-    """Gives a range of public addresses to one domain, or to one account of it, alone."""
+    """Gives a range of public addresses to one domain, or to one account or project of it, alone."""
 
     spec = Spec(answer=VLAN_RANGE, access=ROOT, event="VLAN.IP.RANGE.DEDICATE")
 
     id: Annotated[str, Ref(VlanRange)]
     domainid: Annotated[str, Ref(Domain), "the domain it is for, with those below"]
-    account: Annotated[str | None, "the account of that domain it is for alone"] = None
+    account: AccountName = None
+    projectid: OfProject = None
 
     def run(self, call: Call) -> VlanRange:
         """Nobody else may have an address of it."""
-        row, domain = call.row(VlanRange, self.id), call.row(Domain, self.domainid)
+        row = call.row(VlanRange, self.id)
         if row.domain_id is not None:
             raise ParameterError(f"Range {row.start_ip}-{row.end_ip} is dedicated already; release it first")
-        owner = self._account(call, domain)
+        domain, owner = beneficiary(call, self.domainid, self.account, self.projectid)
+        assert domain is not None  # noqa: S101 (the parameter is required; this tells the type checker)
         for address in self._used(call, row):
             theirs = call.session.get_one(Domain, address.domain_id)
             is_ours = address.account_id == owner.id if owner else theirs.path.startswith(domain.path)
@@ -84,17 +85,6 @@ class DedicatePublicIpRange(SyncCommand, kw_only=True, frozen=True):
                 raise InUse(f"Address {address.address} of this range is somebody else's; release it first")
         row.domain_id, row.account_id = domain.id, owner.id if owner else None
         return row
-
-    def _account(self, call: Call, domain: Domain) -> Account | None:
-        if self.account is None:
-            return None
-        query = select(Account).where(
-            Account.name == self.account, Account.domain_id == domain.id, Account.removed.is_(None)
-        )
-        found = call.session.scalar(query)
-        if found is None:
-            raise wrong_value("account", self.account, f"the name of an account in domain {domain.name}")
-        return found
 
     def _used(self, call: Call, row: VlanRange) -> list[PublicAddress]:
         query = select(PublicAddress).where(

@@ -1,9 +1,9 @@
 """Ranges of public addresses: one row of `public_address` for each."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.addresses import AddressRange, read_range
@@ -15,11 +15,13 @@ from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import VLAN_RANGE
 from mgmt.model.errors import InUse, MissingParameter, ParameterError
 from mgmt.model.states import AddressState
-from mgmt.store.tables import PhysicalNetwork, PublicAddress, VlanRange, Zone
+from mgmt.store.tables import Account, Domain, PhysicalNetwork, Project, PublicAddress, VlanRange, Zone
 
 UNTAGGED = "vlan://untagged"
 VLAN_ID = re.compile(r"^(?:vlan://)?(\d{1,4})$")
 MOST_VLAN = 4094
+AccountName = Annotated[str | None, "the account of that domain it is for alone"]
+OfProject = Annotated[str | None, Ref(Project), "the project it is for alone, instead of an account"]
 
 
 class ListVlanIpRanges(ListCommand, kw_only=True, frozen=True):
@@ -32,10 +34,22 @@ class ListVlanIpRanges(ListCommand, kw_only=True, frozen=True):
         None
     )
     vlan: Annotated[str | None, "the VLAN of the range", Equals(VlanRange.vlan)] = None
+    domainid: Annotated[str | None, Ref(Domain), Equals(VlanRange.domain_id)] = None
+    account: Annotated[str | None, "list only those for the account of this name"] = None
+    projectid: Annotated[str | None, Ref(Project)] = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Those that an account or a project has alone."""
+        if self.account is not None:
+            named = select(Account.id).where(Account.name == self.account, Account.removed.is_(None))
+            query = query.where(VlanRange.account_id.in_(named))
+        if self.projectid is not None:
+            query = query.where(VlanRange.account_id == call.row(Project, self.projectid).account_id)
+        return query
 
 
 class CreateVlanIpRange(SyncCommand, kw_only=True, frozen=True):
-    """Creates a range of public addresses."""
+    """Creates a range of public addresses; for everybody, or for one domain, account or project alone."""
 
     spec = Spec(answer=VLAN_RANGE, access=ROOT, event="VLAN.IP.RANGE.CREATE")
 
@@ -47,6 +61,9 @@ class CreateVlanIpRange(SyncCommand, kw_only=True, frozen=True):
     physicalnetworkid: Annotated[str | None, Ref(PhysicalNetwork)] = None
     vlan: Annotated[str | None, "the VLAN of the range; untagged"] = None
     forvirtualnetwork: Annotated[bool, "true for public addresses of isolated networks"] = True
+    domainid: Annotated[str | None, Ref(Domain), "the domain it is for, with those below"] = None
+    account: AccountName = None
+    projectid: OfProject = None
 
     def run(self, call: Call) -> VlanRange:
         """Check the range against all others; insert it and its addresses."""
@@ -59,6 +76,7 @@ class CreateVlanIpRange(SyncCommand, kw_only=True, frozen=True):
         physical = self._physical_network(call)
         wanted = read_range(str(self.gateway), str(self.netmask), self.startip, self.endip)
         check_no_overlap(call.session, physical.zone_id, wanted)
+        domain, owner = beneficiary(call, self.domainid, self.account, self.projectid)
         row = VlanRange(
             zone_id=physical.zone_id,
             physical_network_id=physical.id,
@@ -67,6 +85,8 @@ class CreateVlanIpRange(SyncCommand, kw_only=True, frozen=True):
             netmask=str(wanted.network.netmask),
             start_ip=str(wanted.start),
             end_ip=str(wanted.end),
+            domain_id=domain.id if domain else None,
+            account_id=owner.id if owner else None,
         )
         call.session.add(row)
         call.session.flush()
@@ -110,6 +130,31 @@ class DeleteVlanIpRange(SyncCommand, kw_only=True, frozen=True):
             address.removed = call.now()
         row.removed = call.now()
         return DONE
+
+
+def beneficiary(
+    call: Call, domain_id: str | None, account: str | None, project_id: str | None
+) -> tuple[Domain | None, Account | None]:
+    """Whom a range is for: a domain, one account of it, or a project's account. Raises ParameterError."""
+    project = call.row_or_none(Project, project_id)
+    if project is not None:
+        if account is not None:
+            raise ParameterError(f"Send account or projectid ({project.name}), not both")
+        return call.session.get_one(Domain, project.domain_id), call.session.get_one(
+            Account, project.account_id
+        )
+    domain = call.row_or_none(Domain, domain_id)
+    if account is None:
+        return domain, None
+    if domain is None:
+        raise ParameterError(f"Send domainid with account {account}: names of accounts are those of a domain")
+    query = select(Account).where(
+        Account.name == account, Account.domain_id == domain.id, Account.removed.is_(None)
+    )
+    found = call.session.scalar(query)
+    if found is None:
+        raise wrong_value("account", account, f"the name of an account in domain {domain.name}")
+    return domain, found
 
 
 def read_vlan(text: str | None) -> str:

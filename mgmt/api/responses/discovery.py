@@ -5,16 +5,16 @@ from typing import Any
 from mgmt.api.registry import Response
 
 
-class CapabilityResponse(Response):
+class CapabilityResponse(Response, kw_only=True):
     """What this cloud can do."""
 
     cloudstackversion: str
     securitygroupsenabled: bool = False
-    dynamicrolesenabled: bool = False
-    userpublictemplateenabled: bool = True
+    dynamicrolesenabled: bool = True
+    userpublictemplateenabled: bool
     kvmsnapshotenabled: bool = True
-    allowusercreateprojects: bool = False
-    projectinviterequired: bool = False
+    allowusercreateprojects: bool
+    projectinviterequired: bool
     regionsecondaryenabled: bool = False
     kubernetesserviceenabled: bool = False
     kubernetesclusterexperimentalfeaturesenabled: bool = False

@@ -218,6 +218,8 @@ class VlanRangeResponse(Response):
     forvirtualnetwork: bool = True
     forsystemvms: bool = False
     account: str | None = None
+    project: str | None = None
+    projectid: str | None = None
     domain: str | None = None
     domainid: str | None = None
     domainpath: str | None = None

@@ -84,6 +84,24 @@ def test_events_say_what_was_set_where(admin: Client, places: dict[str, str]) ->
     }
 
 
+@pytest.mark.parametrize(
+    ("capability", "name", "value"),
+    [
+        ("allowusercreateprojects", "allow.user.create.projects", "false"),
+        ("projectinviterequired", "project.invite.required", "true"),
+        ("userpublictemplateenabled", "allow.public.user.templates", "false"),
+    ],
+)
+def test_capabilities_are_those_that_are_configured(
+    admin: Client, capability: str, name: str, value: str
+) -> None:
+    before = admin.get("listCapabilities")["capability"]
+    assert before["dynamicrolesenabled"] is True
+    admin.get("updateConfiguration", name=name, value=value)
+    assert admin.get("listCapabilities")["capability"] == before | {capability: value == "true"}
+    admin.get("resetConfiguration", name=name)
+
+
 def test_no_item_is_there_that_nothing_reads() -> None:
     """Every constant of the registry is used by code outside it."""
     source = "\n".join(

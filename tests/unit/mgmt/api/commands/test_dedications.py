@@ -8,7 +8,20 @@ from mgmt.alloc.addresses import claim
 from mgmt.alloc.hosts import place
 from mgmt.alloc.room import Demand
 from mgmt.model.errors import CloudError, NoCapacity
-from mgmt.store.tables import Cluster, Dedication, Domain, Host, Network, Pod, PublicAddress, Vm
+from mgmt.model.states import AccountType
+from mgmt.store.tables import (
+    Account,
+    Cluster,
+    Dedication,
+    Domain,
+    Host,
+    Network,
+    PhysicalNetwork,
+    Pod,
+    Project,
+    PublicAddress,
+    Vm,
+)
 from tests.unit.mgmt.api.commands.world import World
 
 pytestmark = pytest.mark.unit
@@ -141,3 +154,28 @@ def test_a_dedicated_range_is_its_owners_alone(world: World) -> None:
     assert take(world, his) == "198.51.100.201"
     with pytest.raises(CloudError, match="not dedicated"):
         world.call("releasePublicIpRange", "admin", id=range_id)
+
+
+def test_a_range_is_made_for_an_account_or_a_project(world: World) -> None:
+    root = world.callers["alice"].domain.id
+    physical = PhysicalNetwork(zone_id=world.ids["zone"], name="p1")
+    own = Account(name="of-a-project", domain_id=root, type=AccountType.project)
+    world.add(physical, own)
+    project = Project(name="pr", domain_id=root, account_id=own.id)
+    world.add(project)
+    net = {"gateway": "192.0.2.1", "netmask": "255.255.255.0", "physicalnetworkid": physical.id}
+    hers = {"startip": "192.0.2.10", "endip": "192.0.2.11"} | net
+    shared = {"startip": "192.0.2.20", "endip": "192.0.2.21", "projectid": project.id} | net
+    with pytest.raises(CloudError, match="Send domainid with account alice"):
+        world.call("createVlanIpRange", "admin", account="alice", **hers)
+    with pytest.raises(CloudError, match="parameter account: expected the name of an account in domain ROOT"):
+        world.call("createVlanIpRange", "admin", account="eve", domainid=root, **hers)
+    made = world.call("createVlanIpRange", "admin", account="alice", domainid=root, **hers)["vlan"]
+    assert (made["account"], made["domainid"]) == ("alice", root)
+    with pytest.raises(CloudError, match="not both"):
+        world.call("createVlanIpRange", "admin", account="alice", **shared)
+    given = world.call("createVlanIpRange", "admin", **shared)["vlan"]
+    assert (given["project"], given["projectid"]) == ("pr", project.id)
+    for wanted, there in (({"account": "alice"}, made), ({"projectid": project.id}, given)):
+        assert world.call("listVlanIpRanges", "admin", **wanted)["vlaniprange"] == [there]
+    assert world.call("listVlanIpRanges", "admin", domainid=root)["count"] == 2
