@@ -15,7 +15,7 @@ from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from mgmt.drivers import simulated_copies
 from mgmt.drivers.faults import Faults
-from mgmt.drivers.simulated_host import SimulatedHost, host_volume, places_of
+from mgmt.drivers.simulated_host import SimulatedHost, check, host_volume, places_of, source_of
 from mgmt.drivers.simulated_machine import SimulatedMachine
 from mgmt.drivers.simulated_reach import Reached, ReachedCertificates
 from systemvm.spec import codec
@@ -103,7 +103,7 @@ class Simulator:
     def put_state(self, host: HostEndpoint, state: HostState) -> None:
         """See Driver. Refuses what is no HostState, and older generations."""
         found = self.host(host)
-        _check(f"host {host.name}", state, HostState)
+        check(f"host {host.name}", state, HostState)
         with self._locks[found.address]:
             if found.state and state.generation < found.state.generation:
                 raise AgentConflict(f"host {host.name}", f"generation {state.generation} is stale")
@@ -118,7 +118,7 @@ class Simulator:
     def put_domain(self, host: HostEndpoint, domain: Domain, *, force: bool = False) -> DomainStatus:
         """See Driver. Refuses NICs on bridges that the host's state does not have."""
         found = self.host(host)
-        _check(f"host {host.name}", domain, Domain)
+        check(f"host {host.name}", domain, Domain)
         with self._locks[found.address]:
             self._check_bridges(found, domain)
             self._take_volumes(found, domain)
@@ -146,7 +146,7 @@ class Simulator:
     def put_landing(self, host: HostEndpoint, domain: Domain) -> Landing | None:
         """See Driver."""
         found = self.host(host)
-        _check(f"host {host.name}", domain, Domain)
+        check(f"host {host.name}", domain, Domain)
         with self._locks[found.address]:
             self._check_bridges(found, domain)
             for volume in domain.volumes:
@@ -183,10 +183,10 @@ class Simulator:
     def fetch_volume(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
         """See Driver."""
         found, volume = self.host(host), copy.volume
-        _check(f"host {host.name}", copy, VolumeFetch)
+        check(f"host {host.name}", copy, VolumeFetch)
         with self._locks[found.address]:
             self._check_pool(found, volume)
-            source = self._source(host, copy)
+            source = source_of(self.hosts, host, copy)
             found.volumes.setdefault(volume.id, host_volume(volume, ""))
             found.snapshots[volume.id] |= source.snapshots[volume.id]
             if copy.keep:
@@ -197,8 +197,8 @@ class Simulator:
     def fetch_base(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
         """See Driver."""
         self.host(host)
-        _check(f"host {host.name}", copy, VolumeFetch)
-        self._source(host, copy)
+        check(f"host {host.name}", copy, VolumeFetch)
+        source_of(self.hosts, host, copy)
         return True
 
     @_met
@@ -207,8 +207,9 @@ class Simulator:
         found = self.host(host)
         with self._locks[found.address]:
             domain = found.domains.pop(domain_id, None)
-            found.status.pop(domain_id, None)
-            self.machines.pop(domain_id, None)
+            status = found.status.pop(domain_id, None)
+            if status is not None and status.state == "running":  # else it may run on another host
+                self.machines.pop(domain_id, None)
             found.landings.pop(domain_id, None)
             for volume in domain.volumes if domain else ():
                 if keep_volumes:
@@ -251,10 +252,10 @@ class Simulator:
     def put_volume(self, host: HostEndpoint, volume: Volume, *, replace: bool = False) -> HostVolume:
         """See Driver."""
         found = self.host(host)
-        _check(f"host {host.name}", volume, Volume)
+        check(f"host {host.name}", volume, Volume)
         with self._locks[found.address]:
             self._check_pool(found, volume)
-            owner = self._owner(found, volume.id)
+            owner = found.owner(volume.id)
             if replace and owner and found.status[owner].state == "running":
                 words = f"volume {volume.id} is in use by running VM {owner}"
                 raise AgentConflict(f"host {host.name}", words)
@@ -268,7 +269,7 @@ class Simulator:
         """See Driver."""
         found = self.host(host)
         with self._locks[found.address]:
-            owner = self._owner(found, volume_id)
+            owner = found.owner(volume_id)
             if owner:
                 raise AgentConflict(f"host {host.name}", f"volume {volume_id} is attached to VM {owner}")
             found.volumes.pop(volume_id, None)
@@ -291,7 +292,7 @@ class Simulator:
     def put_copy(self, host: HostEndpoint, copy: VolumeCopy) -> CopyStatus:
         """See Driver."""
         found = self.host(host)
-        _check(f"host {host.name}", copy, VolumeCopy)
+        check(f"host {host.name}", copy, VolumeCopy)
         with self._locks[found.address]:
             volume = found.volumes.get(copy.volume)
             if volume is None:
@@ -355,13 +356,6 @@ class Simulator:
                 raise AgentNotFound(f"host {host.name}", f"no VM {domain_id} on this host")
             yield found, found.domains[domain_id]
 
-    def _source(self, host: HostEndpoint, copy: VolumeFetch) -> SimulatedHost:
-        """The host that a volume comes from. Raises AgentFailed."""
-        source, volume_id = self.hosts.get(copy.source.address), copy.volume.id
-        if source is None or source.is_down or volume_id not in source.volumes:
-            raise AgentFailed(f"host {host.name}", f"there is no volume {volume_id} at the other host")
-        return source
-
     def _check_bridges(self, host: SimulatedHost, domain: Domain) -> None:
         there = OWN_BRIDGES | {
             f"brvx-{network.vni}" for network in (host.state.networks if host.state else ())
@@ -379,7 +373,7 @@ class Simulator:
     def _take_volumes(self, host: SimulatedHost, domain: Domain) -> None:
         for volume in domain.volumes:
             self._check_pool(host, volume)
-            owner = self._owner(host, volume.id)
+            owner = host.owner(volume.id)
             if owner and owner != domain.id:
                 raise AgentFailed(f"host {host.name}", f"volume {volume.id} is in use by VM {owner}")
             host.volumes[volume.id] = host_volume(volume, domain.id)
@@ -387,12 +381,6 @@ class Simulator:
         left = {volume.id for volume in old.volumes} if old else set()
         for volume_id in left - {volume.id for volume in domain.volumes}:
             host.kept.add(volume_id)
-
-    def _owner(self, host: SimulatedHost, volume_id: str) -> str:
-        for domain in host.domains.values():
-            if any(volume.id == volume_id for volume in domain.volumes):
-                return domain.id
-        return ""
 
     def _boot(self, host: SimulatedHost, domain: Domain, *, is_fresh: bool) -> None:
         if domain.config_disk is None:
@@ -403,10 +391,3 @@ class Simulator:
             bootstrap = codec.decode(domain.config_disk.files[FILE_NAME].encode(), Bootstrap)
             until = self.faults.time.now() + self.boot_seconds if self.boot_seconds else 0.0
             self.machines[domain.id] = SimulatedMachine(bootstrap, until)
-
-
-def _check(where: str, document: msgspec.Struct, kind: type[msgspec.Struct]) -> None:
-    """What an agent does first: parse the bytes and name every mistake."""
-    problems = codec.problems(codec.encode(document), kind)
-    if problems:
-        raise AgentRefused(where, f"{len(problems)} problems", problems)
