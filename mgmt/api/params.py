@@ -186,7 +186,10 @@ def _read_plain(parameter: Parameter, text: str | None) -> Any:
 
 
 def _words(error: msgspec.ValidationError) -> str:
-    return str(error).removeprefix("Expected ").replace("`", "")
+    words = str(error).removeprefix("Expected ")
+    for kind, name in (("`int`", "a whole number"), ("`float`", "a number"), ("`str`", "a text")):
+        words = words.replace(kind, name)
+    return words.replace("`", "")
 
 
 def _read_date(parameter: Parameter, text: str) -> datetime:

@@ -168,7 +168,8 @@ class DeleteHost(SyncCommand, kw_only=True, frozen=True):
         item = f"Host {host.name}"
         if self.forced:
             self._let_go(call, host)
-        refuse_if_used(call.session, Vm, Vm.host_id == host.id, item, "VMs")
+        advice = "prepareHostForMaintenance moves them away; forced=true is for a host that is lost"
+        refuse_if_used(call.session, Vm, Vm.host_id == host.id, item, "VMs", advice)
         refuse_if_used(call.session, StoragePool, StoragePool.host_id == host.id, item, "storage pools")
         release_dedication(call.session, host.id, call.now())
         host.removed = call.now()

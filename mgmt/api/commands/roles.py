@@ -141,7 +141,8 @@ class DeleteRole(SyncCommand, kw_only=True, frozen=True):
         """Refuse while an account has it."""
         role = call.row(Role, self.id)
         check_changeable(role)
-        refuse_if_used(call.session, Account, Account.role_id == role.id, f"Role {role.name}", "accounts")
+        item, advice = f"Role {role.name}", "give them another one first (updateAccount roleid=…)"
+        refuse_if_used(call.session, Account, Account.role_id == role.id, item, "accounts", advice)
         replace_rules(call, role, [])
         role.removed = call.now()
         return DONE
@@ -200,8 +201,8 @@ def read_type(name: str, text: str) -> RoleType:
 
 def _change_type(call: Call, role: Role, kind: RoleType) -> None:
     if kind != role.type:
-        item = f"The type of role {role.name}"
-        refuse_if_used(call.session, Account, Account.role_id == role.id, item, "accounts")
+        item, advice = f"Role {role.name}", "its type changes only while no account has it"
+        refuse_if_used(call.session, Account, Account.role_id == role.id, item, "accounts", advice)
         role.type = kind
 
 

@@ -150,10 +150,12 @@ class DeleteZone(SyncCommand, kw_only=True, frozen=True):
         return DONE
 
 
-def refuse_if_used(session: Session, table: Any, condition: Any, item: str, word: str) -> None:
-    """Raise `InUse` if a live row of the table meets the condition."""
+def refuse_if_used(
+    session: Session, table: Any, condition: Any, item: str, word: str, advice: str = "delete them first"
+) -> None:
+    """Raise `InUse` if a live row of the table meets the condition; `advice` says what to do then."""
     if session.scalar(select(table.id).where(condition, table.removed.is_(None)).limit(1)):
-        raise InUse(f"{item} still has {word}; delete them first")
+        raise InUse(f"{item} still has {word}; {advice}")
 
 
 def read_allocation(text: str) -> Allocation:

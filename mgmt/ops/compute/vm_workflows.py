@@ -18,7 +18,7 @@ from mgmt.ops.network.host_networks import prepare_networks
 from mgmt.ops.network.networks import ensure_network, not_working
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.ops.storage.volumes import delete_volume, make_data_files
+from mgmt.ops.storage.volumes import delete_volume, detach_volume, make_data_files
 from mgmt.store.tables import (
     AffinityMember,
     BalancerMember,
@@ -73,12 +73,15 @@ def destroy_vm(
     expunge: bool = False,
     volume_ids: tuple[str, ...] | list[str] = (),
 ) -> None:
-    """Stop a VM at once and mark it as destroyed; with `expunge` remove it, and `volume_ids`, for good."""
+    """Stop a VM at once and mark it as destroyed; with `expunge` remove it for good. `volume_ids` are data
+    volumes of it that are removed for good either way."""
     saga.step("stop the VM on its host", lambda: power_off(runtime, vm_id, True))
     saga.step("mark the VM as destroyed", lambda: unplace_vm(runtime, vm_id, VmState.destroyed))
     if expunge:
         expunge_vm(runtime, saga, vm_id=vm_id)
     for volume_id in volume_ids:
+        if not expunge:
+            detach_volume(runtime, saga, volume_id=volume_id)
         delete_volume(runtime, saga, volume_id=volume_id)
 
 

@@ -156,6 +156,13 @@ def volume_to_attach(cloud: SmallCloud) -> Arguments:
     return {"vm_id": town(cloud).vm.id, "volume_id": data_volume(cloud).id}
 
 
+def with_its_volume(cloud: SmallCloud) -> Arguments:
+    """A VM that is destroyed with its data volume."""
+    arguments = volume_to_attach(cloud)
+    cloud.run(names.ATTACH_VOLUME, **arguments)
+    return {"vm_id": arguments["vm_id"], "volume_ids": [arguments["volume_id"]]}
+
+
 def volume_to_detach(cloud: SmallCloud) -> Arguments:
     arguments = volume_to_attach(cloud)
     cloud.run(names.ATTACH_VOLUME, **arguments)
@@ -318,7 +325,7 @@ SCENARIOS = (
     Scenario(names.START_VM, stopped_vm, "start"),
     Scenario(names.STOP_VM, about_vm(), "stop"),
     Scenario(names.REBOOT_VM, about_vm(), "reboot"),
-    Scenario(names.DESTROY_VM, about_vm(), "destroy"),
+    Scenario(names.DESTROY_VM, with_its_volume, "destroy with a volume"),
     Scenario(names.DESTROY_VM, expunged_with_rules, "destroy and expunge"),
     Scenario(names.EXPUNGE_VM, destroyed_vm, "expunge"),
     Scenario(names.REFRESH_GUEST, stopped_vm, "tell of a new password"),

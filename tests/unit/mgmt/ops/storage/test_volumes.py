@@ -74,6 +74,17 @@ def test_data_volumes_outlive_their_vm(cloud: SmallCloud, vm: Vm, volume: Volume
     assert volume.id in cloud.simulator.hosts["172.31.240.1"].volumes
 
 
+@pytest.mark.parametrize("expunge", [False, True])
+def test_a_volume_goes_with_its_vm_if_that_was_asked_for(
+    cloud: SmallCloud, vm: Vm, volume: Volume, expunge: bool
+) -> None:
+    cloud.run(names.ATTACH_VOLUME, volume_id=volume.id, vm_id=vm.id)
+    cloud.run(names.DESTROY_VM, vm_id=vm.id, expunge=expunge, volume_ids=[volume.id])
+    assert (cloud.row(Vm, vm.id).removed is None) == (not expunge)
+    assert cloud.row(Volume, volume.id).removed is not None
+    assert volume.id not in cloud.simulator.hosts["172.31.240.1"].volumes
+
+
 def test_a_failed_plug_takes_the_volume_back(cloud: SmallCloud, vm: Vm, volume: Volume) -> None:
     cloud.simulator.faults.fail("put_domain", AgentFailed("host host1", "no free PCI port"))
     with pytest.raises(StepFailed, match="no free PCI port"):
