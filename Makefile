@@ -43,9 +43,9 @@ unit:  ## the quick rings: no root, no VMs
 	@scripts/setup test
 	@$(PYTEST) -m "unit or contract"
 
-test-long:  ## the long sweeps: every crash point of every job
+test-long:  ## the long sweeps: every crash point of every job, every call of each failing in every way
 	@scripts/setup test
-	@PILEUS_TEST_LONG=1 $(PYTEST) tests/unit/mgmt/doctor
+	@PILEUS_TEST_LONG=1 $(PYTEST) --verbose tests/unit/mgmt/doctor
 
 bench:  ## measure, each number beside a baseline of the same run
 	@scripts/setup test

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.rings import Turns, in_order
+from tests.statements import share_compiled_statements
 
 # Both of these read the wall clock, which tells nothing where several processes share the processors.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,7 +42,8 @@ def _unit_ring_touches_nothing(request: pytest.FixtureRequest) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let processes of one run share the rings."""
+    """Let processes of one run share the rings, and databases of one process what was compiled for them."""
+    share_compiled_statements()
     config.pluginmanager.register(Turns(config))
 
 

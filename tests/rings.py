@@ -18,6 +18,8 @@ QUICK = ("unit", "contract", "netns")
 #: Rings that want the processors for themselves.
 ALONE = ("image", "browser", "cloud")
 RINGS = (*QUICK, *ALONE)
+#: Files whose tests are long and share nothing: each goes to whichever process is free.
+SWEEPS = ("tests/unit/mgmt/doctor/test_crash_points.py", "tests/unit/mgmt/doctor/test_failures.py")
 
 _LOCK = "pileus_lock"
 
@@ -46,7 +48,9 @@ class RingScheduling(LoadFileScheduling):  # type: ignore[misc]
     """Tests of one file stay in one process, and those of all the rings in ALONE, in order."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "alone" if _folder(nodeid) in ALONE else str(super()._split_scope(nodeid))
+        if _folder(nodeid) in ALONE:
+            return "alone"
+        return nodeid if nodeid.startswith(SWEEPS) else str(super()._split_scope(nodeid))
 
 
 class Turns:

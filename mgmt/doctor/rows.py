@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from mgmt.alloc.counted import recount
 from mgmt.alloc.limits import counts_of
@@ -85,17 +85,14 @@ def _left_behind(session: Session, busy: set[str]) -> Iterator[Finding]:
         ("port forwarding rule", PortForwardingRule, PortForwardingRule.vm_id, Vm),
         *(("rule", rule, rule.address_id, PublicAddress) for rule in ON_ADDRESSES),
     )
-    for kind, table, column, parent_table in pairs:
-        parent = aliased(parent_table)
+    for kind, table, column, parent in pairs:
         gone: ColumnElement[bool] = parent.removed.is_not(None)
-        if parent_table is PublicAddress:
+        if parent is PublicAddress:
             gone = or_(gone, parent.state == AddressState.free)
-        query = (
-            select(table, parent.id).join(parent, column == parent.id).where(table.removed.is_(None), gone)
-        )
-        for row, parent_id in session.execute(query):
+        query = select(table, parent.id).join(parent, column == parent.id)
+        for row, parent_id in session.execute(query.where(table.removed.is_(None), gone)):
             if row.id not in busy and parent_id not in busy:
-                what = f"is left although its {parent_table.__tablename__} {parent_id} is gone"
+                what = f"is left although its {parent.__tablename__} {parent_id} is gone"
                 yield Finding(kind, row.id, _name(row), what, "delete it")
 
 

@@ -46,6 +46,9 @@ from mgmt.store.tables import (
     Zone,
 )
 
+#: Its files, below a cloud's folder.
+DATABASE, KEYS = "mgmt.db", "pki"
+
 
 @dataclass
 class Clock:
@@ -156,25 +159,29 @@ class SmallCloud:
 
 def make_cloud(folder: Path, *, memory_mib: int = 65536, url: str = "") -> SmallCloud:
     """A fresh cloud below `folder`; its zone's system VMs are not made yet. `url` is another database's."""
-    database = Database(url or f"sqlite:///{folder / 'mgmt.db'}")
+    cloud = open_cloud(folder, url, Clock())
+    database = cloud.runtime.database
     Base.metadata.create_all(database.engine)
-    clock = Clock()
-    simulator = Simulator(Faults(time=SimulatedTime(monotonic=clock.seconds, sleep=clock.sleep)))
-    runtime = Runtime(
-        database=database,
-        seal=Seal(b"k" * 32),
-        authority=Authority(folder / "pki"),
-        drivers={"simulator": simulator},
-        now=clock,
-        sleep=clock.sleep,
-    )
-    cloud = SmallCloud(runtime, simulator, clock)
     # The administrator's password is not what these tests are about, and a good hash takes half a second.
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     with database.writing() as session, patch.object(passwords, "HASHER", cheap):
         add_defaults(session)
         _fill(session, cloud, memory_mib)
     return cloud
+
+
+def open_cloud(folder: Path, url: str, clock: Clock) -> SmallCloud:
+    """The machinery around a database that may be empty; no host is known to the simulator yet."""
+    simulator = Simulator(Faults(time=SimulatedTime(monotonic=clock.seconds, sleep=clock.sleep)))
+    runtime = Runtime(
+        database=Database(url or f"sqlite:///{folder / DATABASE}"),
+        seal=Seal(b"k" * 32),
+        authority=Authority(folder / KEYS),
+        drivers={"simulator": simulator},
+        now=clock,
+        sleep=clock.sleep,
+    )
+    return SmallCloud(runtime, simulator, clock)
 
 
 def add_host(cloud: SmallCloud, name: str = "host2", address: str = "172.31.240.2") -> str:

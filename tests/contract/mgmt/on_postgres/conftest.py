@@ -4,7 +4,7 @@ One server for each process of a run; each test gets copies of databases that ar
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,22 @@ from mgmt.store.migrate import upgrade
 from tests.postgres import Clones, postgres
 from tests.unit.mgmt.api.commands.world import World, make_world, open_world
 from tests.unit.mgmt.api.conftest import admin, api, cheap_hashes, shop
-from tests.unit.mgmt.conftest import bare_cloud, cloud, tenant
+from tests.unit.mgmt.conftest import bare_cloud, cloud, first_bare_cloud, first_cloud, tenant
+from tests.unit.mgmt.frozen_cloud import NewDatabase
 from tests.unit.mgmt.store.conftest import database
 
-__all__ = ["admin", "api", "bare_cloud", "cheap_hashes", "cloud", "database", "shop", "tenant"]
+__all__ = [
+    "admin",
+    "api",
+    "bare_cloud",
+    "cheap_hashes",
+    "cloud",
+    "database",
+    "first_bare_cloud",
+    "first_cloud",
+    "shop",
+    "tenant",
+]
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +51,8 @@ def migrated(clones: Clones) -> str:
 
 
 @pytest.fixture(scope="session")
-def new_database(clones: Clones, migrated: str) -> Callable[[], str]:
-    return lambda: clones.new(migrated)
+def new_database(clones: Clones, migrated: str) -> NewDatabase:
+    return lambda like="": clones.new(database_of(like) if like else migrated)
 
 
 @pytest.fixture(autouse=True)
@@ -60,9 +72,7 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory, cheap_hashes: None) ->
 
 
 @pytest.fixture(scope="session")
-def first_world(
-    tmp_path_factory: pytest.TempPathFactory, clones: Clones, new_database: Callable[[], str]
-) -> World:
+def first_world(tmp_path_factory: pytest.TempPathFactory, clones: Clones, new_database: NewDatabase) -> World:
     return make_world(tmp_path_factory.mktemp("world"), new_database())
 
 

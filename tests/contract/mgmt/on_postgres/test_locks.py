@@ -1,7 +1,7 @@
 """Locks that several servers respect: each has a connection of its own, whose end gives them back."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
@@ -12,6 +12,7 @@ from mgmt.ops.locks import SharedLocks
 from mgmt.store import servers
 from mgmt.store.database import Database
 from tests.mgmt_server import eventually
+from tests.unit.mgmt.frozen_cloud import NewDatabase
 
 pytestmark = pytest.mark.contract
 
@@ -30,7 +31,7 @@ class Server:
 
 
 @pytest.fixture
-def pair(new_database: Callable[[], str]) -> Iterator[tuple[Server, Server]]:
+def pair(new_database: NewDatabase) -> Iterator[tuple[Server, Server]]:
     url = new_database()
     first, second = Server(url), Server(url)
     yield first, second
@@ -97,7 +98,7 @@ def declare_dead(database: Database, incarnation: servers.Incarnation) -> None:
 
 
 def test_who_is_declared_dead_is_cut_off(
-    new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+    new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Its connections end, it gets no more, and its transaction under way comes to nothing."""
     url, config = new_database(), default_config(tmp_path_factory.mktemp("home"))

@@ -1,6 +1,6 @@
 """One API on a fresh database per test, copied from one that is made once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from argon2 import PasswordHasher
 from mgmt.api.testing import Api, Client, open_api
 from mgmt.store import passwords
 from tests.unit.mgmt.api.shop import Shop, open_shop
+from tests.unit.mgmt.frozen_cloud import NewDatabase
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,7 +30,7 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory, cheap_hashes: None) ->
 
 
 @pytest.fixture
-def api(tmp_path: Path, fresh_store: Path, new_database: Callable[[], str]) -> Iterator[Api]:
+def api(tmp_path: Path, fresh_store: Path, new_database: NewDatabase) -> Iterator[Api]:
     with open_api(tmp_path, like=fresh_store, url=new_database()) as opened:
         yield opened
 
@@ -40,6 +41,6 @@ def admin(api: Api) -> Client:
 
 
 @pytest.fixture
-def shop(fresh_store: Path, tmp_path: Path, new_database: Callable[[], str]) -> Iterator[Shop]:
+def shop(fresh_store: Path, tmp_path: Path, new_database: NewDatabase) -> Iterator[Shop]:
     with open_shop(tmp_path, fresh_store, new_database()) as opened:
         yield opened

@@ -4,6 +4,10 @@ Killed after a step was done and before that was recorded is the hard case: `mak
 middle step and the last, `make test-long` kills before and after each.
 """
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,8 @@ from tests.unit.mgmt.doctor.snapshot_scenarios import SNAPSHOTS
 from tests.unit.mgmt.doctor.tenancy_scenarios import TENANCY
 from tests.unit.mgmt.doctor.transfer_scenarios import TRANSFERS
 from tests.unit.mgmt.doctor.volume_snapshot_scenarios import VOLUME_SNAPSHOTS
-from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
+from tests.unit.mgmt.frozen_cloud import FrozenCloud, freeze
+from tests.unit.mgmt.small_cloud import SmallCloud
 
 pytestmark = pytest.mark.unit
 SCENARIOS = (*scenarios.SCENARIOS, *SNAPSHOTS, *VOLUME_SNAPSHOTS, *TRANSFERS, *MOVES, *COPIES, *TENANCY)
@@ -34,20 +39,33 @@ SCENARIOS = (*scenarios.SCENARIOS, *SNAPSHOTS, *VOLUME_SNAPSHOTS, *TRANSFERS, *M
 ELSEWHERE = {names.DELETE_TEMPLATE: "the storage VM's reports end it: tests of the reconcile loop"}
 
 
-def ready(scenario: Scenario, folder: Path) -> tuple[SmallCloud, dict[str, Any]]:
-    """A cloud at the moment when the job starts, and the job's arguments."""
-    folder.mkdir()
-    cloud = make_cloud(folder)
-    cloud.run(names.ENSURE_SYSTEM_VMS, zone_id=cloud.zone_id)
+@dataclass(frozen=True)
+class Ready:
+    """A scenario's cloud at the moment when the job starts, and the job's arguments."""
+
+    cloud: FrozenCloud
+    arguments: dict[str, Any]
+
+    @contextmanager
+    def opened(self, folder: Path) -> Iterator[SmallCloud]:
+        """That cloud once more, below a new folder."""
+        cloud = self.cloud.thaw(folder)
+        yield cloud
+        cloud.runtime.database.close()
+        shutil.rmtree(folder)
+
+
+def ready(scenario: Scenario, first: FrozenCloud, folder: Path) -> Ready:
+    """`first` is the cloud that the scenario makes ready, below `folder`."""
+    cloud = first.thaw(folder)
     arguments = scenario.prepare(cloud)
     with cloud.runtime.database.writing() as session:  # rows came by the back door, uncounted
         correct_domain(session, session.get_one(Domain, cloud.domain_id))
-    return cloud, arguments
+    return Ready(freeze(cloud, folder), arguments)
 
 
-def points_of(scenario: Scenario, folder: Path) -> list[Recorded]:
+def points_of(scenario: Scenario, cloud: SmallCloud, arguments: dict[str, Any]) -> list[Recorded]:
     """Where a job's server may die: each record dies at another point."""
-    cloud, arguments = ready(scenario, folder)
     if scenario.starts_clean:
         assert {finding.id for finding in examine(cloud.runtime)} <= {
             str(item) for item in arguments.values()
@@ -55,7 +73,6 @@ def points_of(scenario: Scenario, folder: Path) -> list[Recorded]:
     record = Recorded()
     assert work(cloud, record, scenario.workflow, arguments) == scenario.succeeds
     assert_nothing_is_left(cloud, scenario, "nobody was killed")
-    cloud.runtime.database.close()
     count = len(record.kept)
     if not LONG:
         some = sorted({count // 2, count - 1} & set(range(count)))
@@ -75,13 +92,18 @@ def assert_nothing_is_left(cloud: SmallCloud, scenario: Scenario, where: str) ->
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda item: item.title)
-def test_a_job_survives_the_death_of_its_server_at_every_step(scenario: Scenario, tmp_path: Path) -> None:
-    for number, record in enumerate(points_of(scenario, tmp_path / "whole")):
-        cloud, arguments = ready(scenario, tmp_path / str(number))
-        where = f"killed {record.place}"
-        assert survive(cloud, scenario.workflow, arguments, record) or not scenario.succeeds, where
-        assert_nothing_is_left(cloud, scenario, where)
-        cloud.runtime.database.close()
+def test_a_job_survives_the_death_of_its_server_at_every_step(
+    scenario: Scenario, first_cloud: FrozenCloud, tmp_path: Path
+) -> None:
+    start = ready(scenario, first_cloud, tmp_path)
+    with start.opened(tmp_path / "whole") as cloud:
+        records = points_of(scenario, cloud, start.arguments)
+    for number, record in enumerate(records):
+        with start.opened(tmp_path / str(number)) as cloud:
+            where = f"killed {record.place}"
+            is_done = survive(cloud, scenario.workflow, start.arguments, record)
+            assert is_done or not scenario.succeeds, where
+            assert_nothing_is_left(cloud, scenario, where)
 
 
 def test_no_workflow_is_forgotten() -> None:

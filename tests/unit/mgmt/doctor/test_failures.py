@@ -12,8 +12,10 @@ from mgmt.ops.runtime import utc_now
 from mgmt.reconcile.loop import Reconciler
 from tests.long import LONG
 from tests.unit.mgmt.doctor.failures import KINDS, WORDS, again, attempt, let_pass
-from tests.unit.mgmt.doctor.scenarios import Scenario
+from tests.unit.mgmt.doctor.scenarios import Arguments, Scenario
 from tests.unit.mgmt.doctor.test_crash_points import ELSEWHERE, SCENARIOS, ready
+from tests.unit.mgmt.frozen_cloud import FrozenCloud
+from tests.unit.mgmt.small_cloud import SmallCloud
 
 pytestmark = pytest.mark.unit
 
@@ -30,18 +32,13 @@ TRIED = [
 ]
 
 
-def calls_of(scenario: Scenario, folder: Path) -> list[str]:
-    """Names of the calls that the job makes when all is well."""
-    cloud, arguments = ready(scenario, folder)
-    before = cloud.simulator.faults.counts()
+def calls_of(scenario: Scenario, cloud: SmallCloud, arguments: Arguments) -> list[str]:
+    """Names of the calls that the job makes when all is well, in a cloud that nobody has called yet."""
     assert attempt(cloud, scenario.workflow, arguments).failure is None
-    after = cloud.simulator.faults.counts()
-    cloud.runtime.database.close()
-    return sorted(call for call, count in after.items() if count > before.get(call, 0))
+    return sorted(cloud.simulator.faults.counts())
 
 
-def check(scenario: Scenario, call: str, kind: str, folder: Path) -> None:
-    cloud, arguments = ready(scenario, folder)
+def check(scenario: Scenario, cloud: SmallCloud, arguments: Arguments, call: str, kind: str) -> None:
     clock, faults = cloud.clock, cloud.simulator.faults
     clock.now = utc_now()  # rows are stamped with the real time
     loop = Reconciler(cloud.runtime, monotonic=clock.seconds)
@@ -60,7 +57,6 @@ def check(scenario: Scenario, call: str, kind: str, folder: Path) -> None:
         assert attempt(cloud, scenario.workflow, more).failure is None, ended
         let_pass(cloud, loop, 1)
         assert examine(cloud.runtime) == [], "after the second try"
-    cloud.runtime.database.close()
 
 
 def kinds_of(place: int) -> list[str]:
@@ -70,13 +66,16 @@ def kinds_of(place: int) -> list[str]:
 
 
 @pytest.mark.parametrize("scenario", TRIED, ids=lambda item: item.title)
-def test_a_job_that_meets_a_fault(scenario: Scenario, tmp_path: Path) -> None:
+def test_a_job_that_meets_a_fault(scenario: Scenario, first_cloud: FrozenCloud, tmp_path: Path) -> None:
     wrong = []
-    start = TRIED.index(scenario)
-    for place, call in enumerate(calls_of(scenario, tmp_path / "whole"), start):
+    start = ready(scenario, first_cloud, tmp_path)
+    with start.opened(tmp_path / "whole") as cloud:
+        calls = calls_of(scenario, cloud, start.arguments)
+    for place, call in enumerate(calls, TRIED.index(scenario)):
         for kind in kinds_of(place):
             try:
-                check(scenario, call, kind, tmp_path / f"{call}-{kind}")
+                with start.opened(tmp_path / f"{call}-{kind}") as cloud:
+                    check(scenario, cloud, start.arguments, call, kind)
             except AssertionError as error:
                 wrong.append(f"{call} {kind}: {error}")
     assert not wrong, "\n".join(wrong)

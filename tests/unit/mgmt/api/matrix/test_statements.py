@@ -1,6 +1,6 @@
 """Every list command of the registry: few statements, and as few for many rows as for one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mgmt.model.states import VmKind
 from mgmt.store import tables
 from tests.unit.mgmt.api.matrix.people import Person, populate
 from tests.unit.mgmt.api.matrix.rows import Rows
+from tests.unit.mgmt.frozen_cloud import NewDatabase
 
 pytestmark = pytest.mark.unit
 load_commands()
@@ -77,7 +78,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(
-    tmp_path_factory: pytest.TempPathFactory, fresh_store: Path, new_database: Callable[[], str]
+    tmp_path_factory: pytest.TempPathFactory, fresh_store: Path, new_database: NewDatabase
 ) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("statements")
     with open_api(folder, like=fresh_store, url=new_database()) as api:

@@ -1,7 +1,5 @@
 """VM snapshots on the simulator: which the disks go on from, what is used, what is left when one fails."""
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import select
 
@@ -10,16 +8,9 @@ from mgmt.model.usage import UsageType
 from mgmt.ops import names
 from mgmt.ops.saga import StepFailed
 from mgmt.store.tables import UsageSpan, Vm, VmSnapshot, Volume
-from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
+from tests.unit.mgmt.small_cloud import SmallCloud
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> SmallCloud:
-    made = make_cloud(tmp_path)
-    made.run(names.ENSURE_SYSTEM_VMS, zone_id=made.zone_id)
-    return made
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """One template in two zones: fetched by one storage VM from the other, and deleted zone by zone."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +9,9 @@ from mgmt.ops.images.template_copies import insert_copy
 from mgmt.ops.images.template_zones import in_zone, zone_rows
 from mgmt.store.tables import Template, Vm
 from tests.unit.mgmt.doctor.copy_scenarios import copy_to_make, second_zone
-from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
+from tests.unit.mgmt.small_cloud import SmallCloud
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> SmallCloud:
-    cloud = make_cloud(tmp_path)
-    cloud.run(names.ENSURE_SYSTEM_VMS, zone_id=cloud.zone_id)
-    return cloud
 
 
 def listed(cloud: SmallCloud, zone_id: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Volumes that come and go through the storage VM, with the loop that looks after them, on the simulator."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,16 +15,9 @@ from mgmt.reconcile.watch import watch_templates
 from mgmt.store.tables import Vm, Volume, VolumeExport, VolumeUpload
 from systemvm.spec.appliances import TemplateState, TemplateStatus
 from tests.unit.mgmt.doctor.transfer_scenarios import brought_volume, exported_volume
-from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
+from tests.unit.mgmt.small_cloud import SmallCloud
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> SmallCloud:
-    cloud = make_cloud(tmp_path)
-    cloud.run(names.ENSURE_SYSTEM_VMS, zone_id=cloud.zone_id)
-    return cloud
 
 
 def storage(cloud: SmallCloud) -> Any:
