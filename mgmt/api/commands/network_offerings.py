@@ -67,9 +67,12 @@ class CreateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
     ] = None
     egressdefaultpolicy: Annotated[bool, "true to let guests out unless a rule forbids it"] = False
     availability: Annotated[str, "Optional or Required"] = "Optional"
+    enable: Annotated[bool, "true: users may choose it at once; else updateNetworkOffering enables it"] = (
+        False
+    )
 
     def run(self, call: Call) -> NetworkOffering:
-        """Check and insert, disabled as in the original: updateNetworkOffering enables it."""
+        """Check and insert; disabled as in the original, unless asked otherwise."""
         if self.guestiptype.capitalize() != "Isolated":
             raise wrong_value("guestiptype", self.guestiptype, "Isolated, the only type supported")
         if self.traffictype.capitalize() != "Guest":
@@ -87,7 +90,7 @@ class CreateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
             services=dict.fromkeys(self.supportedservices, ROUTER),
             egress_default=self.egressdefaultpolicy,
             availability=self.availability,
-            state="Disabled",
+            state="Enabled" if self.enable else "Disabled",
         )
         call.session.add(offering)
         return offering

@@ -52,12 +52,25 @@ class ListNetworks(OwnedListCommand, kw_only=True, frozen=True):
     networkofferingid: Annotated[str | None, Ref(NetworkOffering, use=True), Equals(Network.offering_id)] = (
         None
     )
+    physicalnetworkid: Annotated[str | None, Ref(PhysicalNetwork), "list only networks on this one"] = None
+    supportedservices: Annotated[list[str] | None, "list only those with all these services"] = None
+    acltype: Annotated[str | None, "who may use it: Account, in all networks here"] = None
+    restartrequired: Annotated[bool, "true for networks that wait for a restart; none has to"] = False
+    specifyipranges: Annotated[bool, "true for networks with ranges of their own; there are none"] = False
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Every network is isolated and carries guests: any other kind finds nothing."""
-        other_kind = (self.type or "Isolated") != "Isolated" or (self.traffictype or "Guest") != "Guest"
-        if other_kind or self.issystem or self.forvpc or self.vpcid:
+        kind = (self.type or "Isolated", self.traffictype or "Guest", (self.acltype or "account").lower())
+        nowhere = (self.issystem, self.forvpc, self.vpcid, self.restartrequired, self.specifyipranges)
+        if kind != ("Isolated", "Guest", "account") or any(nowhere):
             return query.where(Network.id.is_(None))
+        if self.physicalnetworkid is not None:
+            query = query.where(Network.zone_id == call.row(PhysicalNetwork, self.physicalnetworkid).zone_id)
+        if self.supportedservices:
+            offerings = select(NetworkOffering.id)
+            for service in self.supportedservices:
+                offerings = offerings.where(NetworkOffering.services[service].as_string().is_not(None))
+            query = query.where(Network.offering_id.in_(offerings))
         return query
 
 

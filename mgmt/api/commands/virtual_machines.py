@@ -73,11 +73,16 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
     podid: Annotated[str | None, Ref(Pod), "list only VMs in this pod"] = None
     clusterid: Annotated[str | None, Ref(Cluster), "list only VMs in this cluster"] = None
     storageid: Annotated[str | None, Ref(StoragePool), "list only VMs with a volume in this pool"] = None
+    hypervisor: Annotated[str | None, "the hypervisor: KVM, as all VMs here have"] = None
+    haenable: Annotated[bool | None, "true for VMs that another host takes over; none is"] = None
+    vpcid: Annotated[str | None, "list only VMs in this VPC; there are none"] = None
     details: Annotated[list[str] | None, "parts of the answer that are wanted; all are always there"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Tenants' VMs only."""
         query = query.where(Vm.kind == VmKind.user)
+        if (self.hypervisor or "KVM").upper() != "KVM" or self.haenable or self.vpcid:
+            return query.where(Vm.id.is_(None))
         if self.state is not None:
             is_present = Vm.state.not_in((VmState.destroyed, VmState.expunging))
             query = query.where(is_present if self.state == PRESENT else Vm.state == self.state)

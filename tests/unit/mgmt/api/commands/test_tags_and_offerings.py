@@ -103,3 +103,4 @@ def test_network_offerings(api: Api, admin: Client) -> None:
     assert default["serviceofferingid"]
     assert admin("deleteNetworkOffering", id=default["id"]).status == 431
     admin.get("deleteNetworkOffering", id=made["id"])
+    assert admin.get("createNetworkOffering", enable=True, **wanted)["networkoffering"]["state"] == "Enabled"

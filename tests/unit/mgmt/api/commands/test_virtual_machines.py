@@ -3,6 +3,7 @@
 import base64
 
 import pytest
+from sqlalchemy import select
 
 from mgmt.model.errors import CloudError, InUse, ParameterError, PermissionDenied
 from mgmt.store import tables
@@ -165,3 +166,36 @@ def test_volumes_are_sized_attached_and_kept_apart(world: World) -> None:
 def test_system_vms_are_not_for_tenants(world: World) -> None:
     with pytest.raises(CloudError, match="does not exist or is not available"):
         world.call("listSystemVms")
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "finds", "finds_not"),
+    [
+        ("listVirtualMachines", "virtualmachine", {"hypervisor": "kvm"}, {"hypervisor": "VMware"}),
+        ("listVirtualMachines", "virtualmachine", {"haenable": "false"}, {"haenable": "true"}),
+        ("listNetworks", "network", {"acltype": "Account"}, {"acltype": "Domain"}),
+        ("listNetworks", "network", {"supportedservices": "Dhcp,Lb"}, {"supportedservices": "Dhcp,Vpn"}),
+        ("listNetworks", "network", {"restartrequired": "false"}, {"restartrequired": "true"}),
+        ("listNetworks", "network", {}, {"specifyipranges": "true"}),
+    ],
+)
+def test_filters_of_what_is_not_here_find_nothing(
+    world: World, command: str, key: str, finds: dict[str, str], finds_not: dict[str, str]
+) -> None:
+    world.vm(world.network())
+    assert len(world.call(command, **finds)[key]) == 1
+    assert world.call(command, **finds_not) == {}
+
+
+def test_networks_of_a_physical_network(world: World) -> None:
+    network = world.network()
+    zone = tables.Zone(name="elsewhere", dns1="9.9.9.9", internal_dns1="9.9.9.9")
+    world.add(zone)
+    other = tables.PhysicalNetwork(zone_id=zone.id, name="q")
+    world.add(other)
+    with world.context.database.reading() as session:
+        query = select(tables.PhysicalNetwork.id).where(tables.PhysicalNetwork.zone_id == network.zone_id)
+        here = session.scalars(query).one()
+    found = world.call("listNetworks", "admin", listall="true", physicalnetworkid=here)["network"]
+    assert [item["id"] for item in found] == [network.id]
+    assert world.call("listNetworks", "admin", listall="true", physicalnetworkid=other.id) == {}
