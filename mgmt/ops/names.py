@@ -50,6 +50,9 @@ START_SYSTEM_VM: Final = "start_system_vm"  # vm_id (router, console proxy or st
 STOP_SYSTEM_VM: Final = "stop_system_vm"  # vm_id, forced=False
 REBOOT_SYSTEM_VM: Final = "reboot_system_vm"  # vm_id
 DESTROY_SYSTEM_VM: Final = "destroy_system_vm"  # vm_id
+MIGRATE_SYSTEM_VM: Final = (
+    "migrate_system_vm"  # vm_id, host_id=None (the best), pool_id=None (its data's there)
+)
 ENSURE_SYSTEM_VMS: Final = "ensure_system_vms"  # zone_id
 
 TAKE_SNAPSHOT: Final = "take_snapshot"  # snapshot_id (of a row that the caller inserted)

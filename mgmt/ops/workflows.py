@@ -7,7 +7,7 @@ from mgmt.ops import names
 from mgmt.ops.compute import isos, migration, nics, restore, vm_snapshots, vm_workflows
 from mgmt.ops.images import template_copies, template_making, templates
 from mgmt.ops.infrastructure import maintenance
-from mgmt.ops.machines import system_vm_workflows
+from mgmt.ops.machines import system_vm_moves, system_vm_workflows
 from mgmt.ops.network import networks, rules
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
@@ -64,6 +64,7 @@ WORKFLOWS: Mapping[str, Workflow] = {
     names.STOP_SYSTEM_VM: system_vm_workflows.stop_system_vm,
     names.REBOOT_SYSTEM_VM: system_vm_workflows.reboot_system_vm,
     names.DESTROY_SYSTEM_VM: system_vm_workflows.destroy_system_vm,
+    names.MIGRATE_SYSTEM_VM: system_vm_moves.migrate_system_vm,
     names.ENSURE_SYSTEM_VMS: system_vm_workflows.ensure_system_vms,
     names.TAKE_SNAPSHOT: snapshots.take_snapshot,
     names.DELETE_SNAPSHOT: snapshots.delete_snapshot,

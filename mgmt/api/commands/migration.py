@@ -79,11 +79,14 @@ class MigrateVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
         volumes = _volumes_of(call, vm)
         if not volumes:
             raise ParameterError(f"VM {vm.name} has no disks yet, so there is nothing to move")
-        return _move(call, volumes, pool, vm, KIND, vm)
+        return _move(call, [(volume, pool) for volume in volumes], vm, KIND, vm)
 
 
 class MigrateVirtualMachineWithVolume(AsyncCommand, kw_only=True, frozen=True):
-    """Moves a running virtual machine with its volumes to another host, each into a chosen pool there."""
+    """Moves a running virtual machine with its volumes to another host, each into a chosen pool there.
+
+    Without a host, the volumes of a stopped one go to the pools that are named for all of them.
+    """
 
     spec = Spec(answer=VIRTUAL_MACHINE, access=ROOT, event="VM.MIGRATE")
 
@@ -111,10 +114,20 @@ class MigrateVirtualMachineWithVolume(AsyncCommand, kw_only=True, frozen=True):
             hosts.add(pool.host_id)
         if len(hosts) > 1:
             raise ParameterError("migrateto names pools of other hosts than the VM would go to")
+        if vm.state == VmState.stopped and self.hostid is None and pools:
+            return self._move_stopped(call, vm, pools)
         host_id = next(iter(hosts), None)
         if host_id is None and not self.autoselect:
             raise ParameterError("Send hostid, migrateto, or autoselect=true to have a host chosen")
         return _migrate(call, vm, host_id, pools)
+
+    def _move_stopped(self, call: Call, vm: Vm, pools: dict[str, str]) -> Job:
+        volumes = _volumes_of(call, vm)
+        if left := [volume.name for volume in volumes if volume.id not in pools]:
+            words = f"migrateto names no pool for {', '.join(left)} of VM {vm.name}"
+            raise ParameterError(f"{words}: its volumes stay together on one host")
+        moves = [(volume, call.session.get_one(StoragePool, pools[volume.id])) for volume in volumes]
+        return _move(call, moves, vm, KIND, vm)
 
 
 class FindStoragePoolsForMigration(PlainListCommand, kw_only=True, frozen=True):
@@ -146,7 +159,7 @@ class MigrateVolume(AsyncCommand, kw_only=True, frozen=True):
         """Disks of one VM stay together: the only one of a stopped VM, or a detached one."""
         volume, pool = call.row(Volume, self.volumeid), call.row(StoragePool, self.storageid)
         if volume.vm_id is None:
-            return _move(call, [volume], pool, None, "Volume", volume)
+            return _move(call, [(volume, pool)], None, "Volume", volume)
         vm = call.session.get_one(Vm, volume.vm_id)
         if vm.kind != VmKind.user:
             raise wrong_value("volumeid", volume.name, "a volume that is not a system VM's")
@@ -160,7 +173,7 @@ class MigrateVolume(AsyncCommand, kw_only=True, frozen=True):
                 f"VM {vm.name} has other volumes on the same host: move all with migrateVirtualMachine"
                 " storageid=…, or detach this one"
             )
-        return _move(call, [volume], pool, vm, "Volume", volume)
+        return _move(call, [(volume, pool)], vm, "Volume", volume)
 
 
 def _migrate(call: Call, vm: Vm, host_id: str | None, pools: dict[str, str]) -> Job:
@@ -176,15 +189,15 @@ def _migrate(call: Call, vm: Vm, host_id: str | None, pools: dict[str, str]) -> 
 
 
 def _move(
-    call: Call, volumes: list[Volume], pool: StoragePool, vm: Vm | None, kind: str, about: Vm | Volume
+    call: Call, moves: list[tuple[Volume, StoragePool]], vm: Vm | None, kind: str, about: Vm | Volume
 ) -> Job:
     if vm is not None:
         refuse_with_snapshots(call.session, vm, "its disks cannot move")
-    for volume in volumes:
+    for volume, pool in moves:
         if volume.state == VolumeState.migrating:
             raise InUse(f"Volume {volume.name} is Migrating: wait for its end")
         refuse_move(call.session, volume, pool)
-    arguments = {"pools": {volume.id: pool.id for volume in volumes}, "vm_id": vm.id if vm else None}
+    arguments = {"pools": {volume.id: pool.id for volume, pool in moves}, "vm_id": vm.id if vm else None}
     return call.submit(names.MOVE_VOLUMES, arguments, kind=kind, about=about, lock=vm.id if vm else "")
 
 

@@ -13,8 +13,9 @@ from mgmt.api.responses.system_vms import ROUTER, SYSTEM_VM
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import SYSTEM_VM_TYPES, VmKind, VmState
 from mgmt.ops import names
+from mgmt.ops.machines.system_vm_moves import require_place
 from mgmt.ops.storage.snapshots import kept_only_by
-from mgmt.store.tables import Host, Job, Network, Vm, Zone
+from mgmt.store.tables import Host, Job, Network, StoragePool, Vm, Zone
 
 SYSTEM_KINDS = tuple(SYSTEM_VM_TYPES)
 BY_TYPE = {word: kind for kind, word in SYSTEM_VM_TYPES.items()}
@@ -68,10 +69,10 @@ def router(call: Call, vm_id: str) -> Vm:
     return _of_kind(call, vm_id, (VmKind.router,))
 
 
-def _of_kind(call: Call, vm_id: str, kinds: tuple[VmKind, ...]) -> Vm:
+def _of_kind(call: Call, vm_id: str, kinds: tuple[VmKind, ...], parameter: str = "id") -> Vm:
     row = call.row(Vm, vm_id)
     if row.kind not in kinds:
-        raise unknown_entity("id", vm_id)
+        raise unknown_entity(parameter, vm_id)
     return row
 
 
@@ -139,6 +140,33 @@ class DestroySystemVm(AsyncCommand, kw_only=True, frozen=True):
         if row.kind == VmKind.storage and (kept := kept_only_by(call.session, row.zone_id)):
             raise InUse(f"{row.name} keeps {kept}, which are nowhere else: reboot it, or delete them first")
         return call.submit(names.DESTROY_SYSTEM_VM, {"vm_id": row.id}, kind="SystemVm", about=row)
+
+
+class MigrateSystemVm(AsyncCommand, kw_only=True, frozen=True):
+    """Lets a system VM or a router work on another host: it boots there, and takes its data along."""
+
+    spec = Spec(answer=SYSTEM_VM, access=ROOT, event="VM.MIGRATE")
+    virtualmachineid: Annotated[str, Ref(Vm)]
+    hostid: Annotated[str | None, Ref(Host), "the host to move it to"] = None
+    storageid: Annotated[str | None, Ref(StoragePool), "a storage pool of the host to move it to"] = None
+    autoselect: Annotated[bool, "false: do not choose a host where none is named"] = True
+
+    def run(self, call: Call) -> Job:
+        """Only a running one, to a host that takes it."""
+        if self.hostid and self.storageid:
+            raise ParameterError("Send hostid or storageid, which names a host, too; not both")
+        if not self.hostid and not self.storageid and not self.autoselect:
+            raise ParameterError("Send hostid or storageid, or autoselect=true to have a host chosen")
+        row = _of_kind(call, self.virtualmachineid, (*SYSTEM_KINDS, VmKind.router), "virtualmachineid")
+        if row.state != VmState.running:
+            raise ParameterError(f"{row.name} is {row.state}; only a Running one can go to another host")
+        pool = call.row(StoragePool, self.storageid) if self.storageid else None
+        if pool is not None and pool.host_id is None:
+            raise wrong_value("storageid", pool.name, "a storage pool of one host")
+        host_id = pool.host_id if pool is not None else self.hostid
+        require_place(call.session, row, host_id, self.storageid)
+        arguments = {"vm_id": row.id, "host_id": host_id, "pool_id": self.storageid}
+        return call.submit(names.MIGRATE_SYSTEM_VM, arguments, kind="SystemVm", about=row)
 
 
 class StartRouter(AsyncCommand, kw_only=True, frozen=True):

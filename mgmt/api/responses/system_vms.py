@@ -160,7 +160,7 @@ def build_system_vms(call: Call, rows: Sequence[Vm]) -> list[SystemVmResponse]:
     around = _Around(call, rows)
     return [
         SystemVmResponse(
-            systemvmtype=SYSTEM_VM_TYPES.get(VmKind(row.kind), row.kind),
+            systemvmtype=SYSTEM_VM_TYPES.get(VmKind(row.kind), "domainrouter"),
             agentstate="Up" if row.healthy and row.state == VmState.running else "Disconnected",
             activeviewersessions=0,
             isdynamicallyscalable=False,

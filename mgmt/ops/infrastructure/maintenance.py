@@ -12,6 +12,7 @@ from mgmt.ops.compute.states import read_vm, set_vm
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.infrastructure.hosts import store_info
 from mgmt.ops.machines import system_vms
+from mgmt.ops.machines.system_vm_moves import can_move, migrate_system_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
@@ -23,9 +24,10 @@ _ON = (VmState.starting, VmState.running, VmState.stopping, VmState.migrating)
 
 
 def prepare_host(runtime: Runtime, saga: Saga, *, host_id: str) -> None:
-    """Move tenants' VMs from a host that takes nothing new, and stop its system VMs.
+    """Move tenants' VMs, then system VMs, from a host that takes nothing new.
 
-    The reconcile loop starts those elsewhere. VMs that moved before another could not stay where they are.
+    A system VM that no other host takes is stopped, and started by the reconcile loop once one does. VMs
+    that moved before another could not stay where they are.
     """
     saga.on_failure("take the host back into service", lambda: set_resource_state(runtime, host_id, ENABLED))
     for vm_id in saga.step("look at the host's VMs", lambda: _guests(runtime, host_id)):
@@ -35,7 +37,11 @@ def prepare_host(runtime: Runtime, saga: Saga, *, host_id: str) -> None:
                 migrate_vm(runtime, moving, vm_id=vm_id)
     saga.step("look whether a VM was placed there meanwhile", lambda: _check_empty(runtime, host_id))
     for vm_id in saga.step("look at the host's system VMs", lambda: _system_vms(runtime, host_id)):
-        saga.step("stop a system VM", lambda vm_id=vm_id: _move_away(runtime, vm_id))  # type: ignore[misc]
+        with runtime.locks.hold(f"job:{vm_id}"), saga.nested() as moving:
+            if moving.step("look whether another host takes it", lambda: can_move(runtime, vm_id)):  # noqa: B023
+                migrate_system_vm(runtime, moving, vm_id=vm_id)
+            else:
+                moving.step("stop a system VM", lambda: _put_away(runtime, vm_id))  # noqa: B023
     saga.step("say that the host is out of service", lambda: _enter(runtime, host_id))
     runtime.wake.set()
 
@@ -107,7 +113,7 @@ def _system_vms(runtime: Runtime, host_id: str) -> list[str]:
         return list(session.scalars(query))
 
 
-def _move_away(runtime: Runtime, vm_id: str) -> None:
+def _put_away(runtime: Runtime, vm_id: str) -> None:
     with runtime.locks.hold(f"machine:{vm_id}"):
         with runtime.database.reading() as session:
             vm = session.get_one(Vm, vm_id)

@@ -130,6 +130,7 @@ AGAIN: dict[str, Callable[[SmallCloud, Arguments], Arguments]] = {
     names.ASSOCIATE_ADDRESS: _another_address,
     names.PLUG_NIC: _another_nic,
     names.MIGRATE_VM: _moved_vm,
+    names.MIGRATE_SYSTEM_VM: _moved_vm,
     names.MOVE_VOLUMES: _moved_volumes,
     names.RESTORE_VM: lambda _cloud, arguments: {**arguments, "volume_id": new_id()},
 }

@@ -30,6 +30,13 @@ def disks_to_move(cloud: SmallCloud) -> Arguments:
     return {"vm_id": vm_id, "pools": {row.id: pool_id for row in cloud.rows(Volume) if row.vm_id == vm_id}}
 
 
+def storage_vm_to_move(cloud: SmallCloud) -> Arguments:
+    return {
+        "vm_id": next(row.id for row in cloud.rows(Vm) if row.kind == "storage"),
+        "host_id": add_host(cloud),
+    }
+
+
 def host_to_empty(cloud: SmallCloud) -> Arguments:
     vm_to_move(cloud)
     with cloud.runtime.database.writing() as session:
@@ -45,5 +52,6 @@ MOVES = (
     Scenario(names.MOVE_VOLUMES, volume_to_move, "move detached volume"),
     Scenario(names.MOVE_VOLUMES, disks_to_move, "move disks of a stopped VM"),
     Scenario(names.MOVE_VOLUMES, refused("fetch_volume", disks_to_move), "move disks, refused", False),
+    Scenario(names.MIGRATE_SYSTEM_VM, storage_vm_to_move, "move storage VM with its data"),
     Scenario(names.PREPARE_HOST, host_to_empty, "empty a host of guests"),
 )

@@ -138,6 +138,14 @@ def test_volumes_move_while_no_vm_runs_with_them(hosts: Hosts) -> None:
         world.call("migrateVolume", "admin", **sent)
     world.call("migrateVirtualMachine", "admin", virtualmachineid=hosts.vm.id, storageid=hosts.pool_there)
     assert set(world.last_job().arguments["pools"]) == {hosts.root, data}
+    to = {"migrateto[0].volume": hosts.root, "migrateto[0].pool": hosts.pool_there}
+    with pytest.raises(ParameterError, match="names no pool for data of VM web"):
+        world.call("migrateVirtualMachineWithVolume", "admin", virtualmachineid=hosts.vm.id, **to)
+    to |= {"migrateto[1].volume": data, "migrateto[1].pool": hosts.pool_there}
+    world.call("migrateVirtualMachineWithVolume", "admin", virtualmachineid=hosts.vm.id, **to)
+    job = world.last_job()
+    pools = dict.fromkeys((hosts.root, data), hosts.pool_there)
+    assert (job.workflow, job.arguments) == ("move_volumes", {"vm_id": hosts.vm.id, "pools": pools})
     free = hosts.data(hosts.pool_here)
     with pytest.raises(ParameterError, match="already"):
         world.call("migrateVolume", "admin", volumeid=free, storageid=hosts.pool_here)

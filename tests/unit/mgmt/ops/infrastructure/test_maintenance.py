@@ -2,11 +2,12 @@
 
 import pytest
 
-from mgmt.agents.errors import AgentUnreachable
+from mgmt.agents.errors import AgentFailed, AgentUnreachable
+from mgmt.drivers.faults import Fault
 from mgmt.ops import names
 from mgmt.ops.saga import StepFailed
 from mgmt.reconcile.loop import Reconciler
-from mgmt.store.tables import Host, StoragePool, Vm
+from mgmt.store.tables import Host, StoragePool, Vm, Volume
 from tests.unit.mgmt.small_cloud import SmallCloud, add_host
 
 pytestmark = pytest.mark.unit
@@ -54,18 +55,42 @@ def test_a_vm_without_another_host_keeps_its_own(cloud: SmallCloud) -> None:
     assert {vm.state for vm in cloud.rows(Vm)} == {"Running"}
 
 
-def test_guests_move_to_another_host(cloud: SmallCloud) -> None:
+def test_guests_and_system_vms_move_to_another_host(cloud: SmallCloud) -> None:
     vm = cloud.new_vm(cloud.new_network())
     cloud.run(names.DEPLOY_VM, vm_id=vm.id)
     second = add_host(cloud)
     change_host(cloud, resource_state="PrepareForMaintenance")
     cloud.run(names.PREPARE_HOST, host_id=cloud.host_id)
     assert cloud.row(Host, cloud.host_id).resource_state == "Maintenance"
-    row = cloud.row(Vm, vm.id)
-    assert (row.state, row.host_id) == ("Running", second)
-    assert list(cloud.simulator.hosts["172.31.240.1"].domains) == [
-        found.id for found in cloud.rows(Vm) if found.kind != "user"
-    ]
+    assert {(row.kind, row.state, row.host_id) for row in cloud.rows(Vm)} == {
+        (kind, "Running", second) for kind in ("user", "router", "console", "storage")
+    }
+    left = cloud.simulator.hosts["172.31.240.1"]
+    assert (left.domains, left.volumes, left.kept) == ({}, {}, set())
+    there = cloud.simulator.hosts["172.31.240.2"]
+    assert {row.id for row in cloud.rows(Volume)} == set(there.volumes)
+    data = next(row for row in cloud.rows(Volume) if row.name.startswith("DATA-"))
+    assert data.id in there.kept, "what the storage VM has outlives it there, too"
+    assert {row.state for row in cloud.rows(Volume)} == {"Ready"}
+
+
+def test_a_system_vm_that_cannot_start_elsewhere_is_started_by_the_loop(cloud: SmallCloud) -> None:
+    second = add_host(cloud)
+    storage = next(vm for vm in cloud.rows(Vm) if vm.kind == "storage")
+    fault = Fault(call="put_domain", error=AgentFailed("host2", "no memory"), place=second)
+    cloud.simulator.faults.plan(fault)
+    with pytest.raises(StepFailed, match="no memory"):
+        cloud.run(names.MIGRATE_SYSTEM_VM, vm_id=storage.id)
+    row = cloud.row(Vm, storage.id)
+    assert (row.state, row.host_id, row.desired_power) == ("Stopped", None, "running")
+    loop = Reconciler(cloud.runtime, monotonic=lambda: cloud.clock.now.timestamp())
+    loop.tick()
+    loop.wait_idle()
+    loop.stop()
+    row = cloud.row(Vm, storage.id)
+    assert (row.state, row.host_id) == ("Running", second), "where its data is"
+    with pytest.raises(StepFailed, match="is on that host already"):
+        cloud.run(names.MIGRATE_SYSTEM_VM, vm_id=storage.id, host_id=second)
 
 
 def test_reconnecting_asks_the_agent(cloud: SmallCloud) -> None:
