@@ -1,16 +1,15 @@
 """Jobs as durable workflows of DBOS Transact: job id = workflow id, steps recorded, resumed after a crash.
 
 DBOS keeps its records in a database of its own beside the store. Jobs about one object wait for each other
-in a queue that is partitioned by the object's id; after a crash, when DBOS runs what was cut all at once, a
-lock keeps that order. Servers that share a database share the queue. What one that is gone had begun goes
-on elsewhere, step by step as recorded; DBOS takes no record from who lost a workflow (its `owner_xid`).
+in a queue that is partitioned by the object's id and ordered by the numbers of their rows; after a crash,
+when DBOS runs what was cut all at once, a lock keeps that order. Servers that share a database share the
+queue. What one that is gone had begun goes on elsewhere, step by step as recorded; DBOS takes no record from
+who lost a workflow (its `owner_xid`).
 
 Docs: https://docs.dbos.dev/python/tutorials/workflow-tutorial and …/queue-tutorial.
 """
 
-import itertools
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,9 +36,8 @@ STEPS_VERSION = "2"
 #: Jobs that run at once in one server: each has a thread, and mostly waits for a host. Those that wait for
 #: the same network are served by one push together.
 MOST_AT_ONCE = 64
-#: DBOS orders a queue by priority, then by creation, which SQLite before 3.42 knows to the second only.
+#: DBOS orders a queue by priority, of which it has so many, then by time of creation.
 _PRIORITIES = 2**31 - 1
-_PRIORITIES_PER_SECOND = 16
 _ASKED_AT_ONCE = 500
 _DEAD = ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
@@ -51,7 +49,6 @@ class DurableJobs:
         """`records` is the database of DBOS, `executor` the name of this process in it."""
         self._runtime = runtime
         self._steps = Steps(runtime.database)
-        self._turns = itertools.count(int(time.time()) * _PRIORITIES_PER_SECOND)
         self._records = open_records(records) if isinstance(records, str) else None
         config: DBOSConfig = {
             "name": "pileus-mgmt",
@@ -112,7 +109,7 @@ class DurableJobs:
             job = session.get_one(Job, job_id)
         if job.status != JobStatus.pending:
             return
-        turn = next(self._turns) % _PRIORITIES + 1
+        turn = job.number % _PRIORITIES + 1
         options = SetEnqueueOptions(queue_partition_key=_key(job), priority=turn)
         with SetWorkflowID(job_id), options:
             DBOS.enqueue_workflow(QUEUE, self._run_job, job_id)
@@ -121,7 +118,7 @@ class DurableJobs:
         """Start jobs whose server died between commit and start; fail those that DBOS gave up on."""
         with self._runtime.database.reading() as session:
             query = select(Job.id, Job.handed_over).where(Job.status == JobStatus.pending)
-            pending = session.execute(query.order_by(Job.created)).all()
+            pending = session.execute(query.order_by(Job.number)).all()
         for first in range(0, len(pending), _ASKED_AT_ONCE):
             some = pending[first : first + _ASKED_AT_ONCE]
             ids = [job_id for job_id, _ in some]

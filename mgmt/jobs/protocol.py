@@ -7,6 +7,7 @@ all. A job that was committed but never started (the process died in between) is
 
 from typing import Any, Protocol
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mgmt.store.tables import Job, User
@@ -42,6 +43,8 @@ def new_job(
     `instance_type` and `instance_id` name the object the job is about (`VirtualMachine` and its id).
     """
     job = Job(
+        # Jobs of the past may be deleted; those that wait, whose order this is, are not.
+        number=(session.scalar(select(func.max(Job.number))) or 0) + 1,
         account_id=user.account_id,
         domain_id=domain_id,
         user_id=user.id,

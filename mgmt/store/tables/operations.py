@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mgmt.model.states import JobStatus
@@ -19,6 +19,8 @@ class Job(Owned, Base, kw_only=True):
     `step` is what it does now, in words; on failure `error_code` and `error_text` say which step and why.
     Jobs with one `lock_key` (empty: `instance_id`) run one after the other. `handed_over` is set once it
     has begun: rows without it are the workflow engine's, or its outbox when the engine does not know them.
+    `number` orders jobs about one object, because clocks go back and servers have different ones: one that
+    was asked for after another was committed has a higher number.
     """
 
     __tablename__ = "job"
@@ -26,6 +28,7 @@ class Job(Owned, Base, kw_only=True):
     command: Mapped[str] = mapped_column(String(64))
     workflow: Mapped[str] = mapped_column(String(64))
     arguments: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+    number: Mapped[int] = mapped_column(BigInteger, default=0, index=True)
     event_type: Mapped[str | None] = mapped_column(String(64), default=None)
     lock_key: Mapped[str] = mapped_column(String(64), default="")
     handed_over: Mapped[bool] = mapped_column(default=False, index=True)

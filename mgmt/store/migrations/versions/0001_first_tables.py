@@ -844,6 +844,7 @@ def upgrade() -> None:
         sa.Column("command", sa.String(length=64), nullable=False),
         sa.Column("workflow", sa.String(length=64), nullable=False),
         sa.Column("arguments", sa.JSON(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("event_type", sa.String(length=64), nullable=True),
         sa.Column("lock_key", sa.String(length=64), nullable=False),
         sa.Column("handed_over", sa.Boolean(), nullable=False),
@@ -870,6 +871,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_job_domain_id"), ["domain_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_handed_over"), ["handed_over"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_instance_id"), ["instance_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_job_number"), ["number"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_status"), ["status"], unique=False)
 
     op.create_table(
@@ -1845,6 +1847,7 @@ def downgrade() -> None:
     op.drop_table("login_session")
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_job_status"))
+        batch_op.drop_index(batch_op.f("ix_job_number"))
         batch_op.drop_index(batch_op.f("ix_job_instance_id"))
         batch_op.drop_index(batch_op.f("ix_job_handed_over"))
         batch_op.drop_index(batch_op.f("ix_job_domain_id"))

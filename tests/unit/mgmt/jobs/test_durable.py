@@ -2,7 +2,9 @@
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from uuid import UUID, uuid5
 
 import pytest
 from sqlalchemy import MetaData, create_engine, inspect, select
@@ -43,6 +45,13 @@ def submit(cloud: SmallCloud, workflow: str, arguments: Arguments, about: str | 
             instance_id=about,
         )
         return job.id
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.05)
 
 
 def finished(cloud: SmallCloud, job_id: str, seconds: float = 30) -> Job:
@@ -107,6 +116,31 @@ def test_jobs_about_one_vm_run_one_after_the_other(cloud: SmallCloud, jobs: Dura
         jobs.start(job_id)
     assert [finished(cloud, job_id).status for job_id in job_ids] == [JobStatus.succeeded] * 4
     assert cloud.row(Vm, vm.id).reboots == 1
+
+
+def test_their_order_is_neither_that_of_clocks_nor_that_of_threads(
+    cloud: SmallCloud, jobs: DurableJobs
+) -> None:
+    """As after a restart with a clock that went back, or with a server that hands over late."""
+    vm = cloud.new_vm(cloud.new_network())
+    about = {"vm_id": vm.id}
+    workflows = (names.DEPLOY_VM, names.STOP_VM, names.START_VM, names.STOP_VM)
+    first, *others = [submit(cloud, workflow, about, vm.id) for workflow in workflows]
+    with cloud.runtime.database.writing() as session:
+        for hours, job_id in enumerate(others, 1):
+            session.get_one(Job, job_id).created -= timedelta(hours=hours)
+    with cloud.runtime.locks.hold(f"job:{vm.id}"):
+        jobs.start(first)
+        wait_until(lambda: cloud.row(Job, first).handed_over)
+        for job_id in reversed(others):
+            jobs.start(job_id)
+    ended = [finished(cloud, job_id) for job_id in (first, *others)]
+    assert [job.error_text for job in ended] == [None] * 4
+    with cloud.runtime.database.reading() as session:
+        starts = session.scalars(
+            select(Event.id).where(Event.state == "Started").order_by(Event.created)
+        ).all()
+    assert list(starts) == [str(uuid5(UUID(job_id), "Started")) for job_id in (first, *others)]
 
 
 def test_a_job_that_nobody_started_is_found(cloud: SmallCloud, jobs: DurableJobs) -> None:
