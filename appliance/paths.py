@@ -90,6 +90,11 @@ class Paths:
         return self.home / "host/agent.json"
 
     @property
+    def shared_pools(self) -> Path:
+        """Records of the shared pools that mgmt connected this host to."""
+        return self.home / "host/pools"
+
+    @property
     def images(self) -> Path:
         """The local image catalog."""
         return self.cache / "images"
@@ -109,7 +114,8 @@ class Paths:
         for folder in (self.home, self.log, self.images):
             folder.mkdir(parents=True, exist_ok=True)
         private = (self.run, self.vnc, self.daemons, self.pki, self.host, self.domains, self.serial_logs)
-        for folder in (*private, self.pools, self.pools / "primary", self.templates, self.libvirt):
+        storage = (self.pools, self.pools / "primary", self.shared_pools, self.templates)
+        for folder in (*private, *storage, self.libvirt):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
         for name in ("etc", "run", "lib", "cache", "log"):

@@ -25,6 +25,7 @@ from systemvm.spec.host import (
     DomainSnapshot,
     DomainStatus,
     HostState,
+    SharedPool,
     Volume,
     VolumeCopy,
     VolumeFetch,
@@ -57,6 +58,7 @@ def create_app(host: Host, names_of: Callable[[Mapping[str, Any]], set[str]] = r
     _add_domain_routes(app, host)
     _add_snapshot_routes(app, host)
     _add_migration_routes(app, host)
+    _add_pool_routes(app, host)
     _add_volume_routes(app, host)
     _add_copy_routes(app, host)
     _answer_errors(app)
@@ -175,6 +177,19 @@ def _add_migration_routes(app: Flask, host: Host) -> None:
         _require_same(_uuid(uuid), copy.volume.id)
         done = host.fetches.put_base(copy, wait=_wait())
         return _answer({"done": done}, 200 if done else 202)
+
+
+def _add_pool_routes(app: Flask, host: Host) -> None:
+    @app.put("/v1/pools/<uuid>")
+    def put_pool(uuid: str) -> Response:
+        document = _document(SharedPool)
+        _require_same(_uuid(uuid), document.id)
+        return _answer(host.shared_pools.connect(document))
+
+    @app.delete("/v1/pools/<uuid>")
+    def delete_pool(uuid: str) -> Response:
+        host.shared_pools.drop(_uuid(uuid))
+        return Response(status=204)
 
 
 def _add_volume_routes(app: Flask, host: Host) -> None:

@@ -19,6 +19,7 @@ class HostAgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     model name, `host` (host-passthrough) or `max`; empty means the best known for the acceleration. Grace is
     how long a guest, or a system VM, may take to power off by itself, in seconds. `cache_floor` is the share
     of the template cache's file system that stays free: before, templates that nothing is based on go.
+    Shared pools may lie below `pool_roots` only, so that no document makes any folder of the host a pool.
     """
 
     host: Uuid
@@ -32,6 +33,7 @@ class HostAgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     key: str
     client_ca: str
     pools: dict[str, str]
+    pool_roots: tuple[str, ...] = ("/mnt", "/srv")
     acceleration: Literal["kvm", "qemu"]
     cpu_model: str = ""
     machine_type: Literal["q35", "pc"] = "q35"

@@ -103,7 +103,7 @@ class Copies:
         source = self._volumes.find(document.volume)
         if source is None:
             raise NotFound(f"volume {document.volume} is gone")
-        target = source.with_name(f"{document.id}{_SUFFIX}")
+        target = self._volumes.unfinished(source, _SUFFIX, document.id)
         try:
             self._make(source, target, operation)
             operation.say("checking the copy")

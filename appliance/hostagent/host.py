@@ -3,7 +3,6 @@
 import logging
 import os
 import platform
-import shutil
 import socket
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from appliance.hostagent.hypervisor import Hypervisor
 from appliance.hostagent.migrations import Migrations
 from appliance.hostagent.networks import HostNetworks
 from appliance.hostagent.operations import Operation, Operations
+from appliance.hostagent.shared_pools import shared_pools_of, space
 from appliance.hostagent.snapshots import Snapshots
 from appliance.hostagent.templates import TemplateCache
 from appliance.hostagent.volume_fetches import VolumeFetches
@@ -45,8 +45,9 @@ class Host:
         self.templates = TemplateCache(
             paths.templates, paths.images, pull_timeout=config.pull_timeout, evictor=evictor
         )
-        self._pools = {name: Path(folder) for name, folder in config.pools.items()}
-        self.volumes = VolumeStore(self._pools, self.templates)
+        pools = {name: Path(folder) for name, folder in config.pools.items()}
+        self.shared_pools = shared_pools_of(config, paths)
+        self.volumes = VolumeStore(pools, self.templates, self.shared_pools)
         self.domains = Domains(config, paths, self.hypervisor, self.volumes, self.templates, self.networks)
         self.snapshots = Snapshots(self.domains, self.volumes)
         self.copies = Copies(self.volumes, self.hypervisor, self.domains.attachments)
@@ -54,7 +55,7 @@ class Host:
         # What is done is done once, also when nobody waited for its end: the next request gets the answer.
         self._unanswered: dict[str, Operation] = {}
         self.migrations = Migrations(self.hypervisor, self.domains, self.volumes)
-        self.fetches = VolumeFetches(self.volumes, self.templates)
+        self.fetches = VolumeFetches(self.volumes)
 
     def _files_in_use(self) -> set[Path] | None:
         try:
@@ -75,7 +76,10 @@ class Host:
             cpus=os.cpu_count() or 1,
             cpu_mhz=int(mhz),
             memory_mib=_memory_kib() // _MIB,
-            pools={name: _space(folder) for name, folder in self._pools.items()},
+            pools={
+                name: (found.total, found.free)
+                for name, found in ((name, space(folder)) for name, folder in self.volumes.pools().items())
+            },
             management_address=self.config.management_address,
             tunnel_port=self.config.tunnel_port,
             console_relay_port=self.config.console_relay_port,
@@ -125,7 +129,8 @@ class Host:
             self._probe_libvirt(),
             self._probe_networks(),
             self._probe_relay(),
-            *map(self._probe_pool, self._pools),
+            *(_probe_pool(name, folder) for name, folder in self.volumes.pools().items()),
+            *(_probe_shared(key, folder) for key, folder in self._lost_pools()),
         ]
 
     def _probe_libvirt(self) -> ProbeResult:
@@ -153,11 +158,20 @@ class Host:
         message = f"the tunnel accepts on {address[0]}:{address[1]}"
         return ProbeResult(service="relay", name="tunnel accepts", healthy=True, message=message)
 
-    def _probe_pool(self, name: str) -> ProbeResult:
-        folder = self._pools[name]
-        is_usable = folder.is_dir() and os.access(folder, os.W_OK)
-        message = f"{folder} is {'writable' if is_usable else 'missing or read-only: mount it again'}"
-        return ProbeResult(service="storage", name=f"pool {name}", healthy=is_usable, message=message)
+    def _lost_pools(self) -> list[tuple[str, Path]]:
+        reached = self.shared_pools.reached()
+        return [item for item in self.shared_pools.known().items() if item[0] not in reached]
+
+
+def _probe_pool(name: str, folder: Path) -> ProbeResult:
+    is_usable = folder.is_dir() and os.access(folder, os.W_OK)
+    message = f"{folder} is {'writable' if is_usable else 'missing or read-only: mount it again'}"
+    return ProbeResult(service="storage", name=f"pool {name}", healthy=is_usable, message=message)
+
+
+def _probe_shared(name: str, folder: Path) -> ProbeResult:
+    words = f"{folder} is not mounted: mount it again"
+    return ProbeResult(service="storage", name=f"pool {name}", healthy=False, message=words)
 
 
 def _without_ticket(volume: Volume) -> Volume:
@@ -169,12 +183,6 @@ def _without_ticket(volume: Volume) -> Volume:
 
 def _discard(_result: object) -> None:
     return None
-
-
-def _space(folder: Path) -> tuple[int, int]:
-    """Total and free bytes."""
-    usage = shutil.disk_usage(folder)
-    return usage.total, usage.free
 
 
 def _memory_kib() -> int:

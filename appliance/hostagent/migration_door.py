@@ -8,9 +8,11 @@ and `base` the template in this host's cache that the volume is based on: it may
 import asyncio
 import logging
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from appliance.hostagent.image_header import read_backing
+from appliance.hostagent.shared_pools import TEMPLATES
 from appliance.hostagent.streams import close, relay
 from appliance.hostagent.tls import dns_names
 from appliance.paths import Paths
@@ -39,9 +41,9 @@ def sockets_of(vm: str) -> Path:
 
 
 class MigrationDoor:
-    """Serves one stream per connection. `pools` maps names to folders."""
+    """Serves one stream per connection. `pools` tells the folders of the pools."""
 
-    def __init__(self, paths: Paths, pools: dict[str, str]) -> None:
+    def __init__(self, paths: Paths, pools: Callable[[], Iterable[Path]]) -> None:
         self._paths = paths
         self._pools = pools
 
@@ -82,14 +84,14 @@ class MigrationDoor:
 
     def file(self, volume: str, what: str) -> Path:
         """The file of a volume, or of the cached template that it is based on. Raises DoorClosed."""
-        files = (Path(folder) / f"{volume}.qcow2" for folder in self._pools.values())
+        files = (folder / f"{volume}.qcow2" for folder in self._pools())
         path = next((path for path in files if path.exists()), None)
         if path is None:
             raise DoorClosed(f"there is no volume {volume} here")
         if what == "volume":
             return path
         base = read_backing(path)
-        if base is None or base.parent != self._paths.templates:
+        if base is None or base.parent not in (self._paths.templates, path.parent / TEMPLATES):
             raise DoorClosed(f"volume {volume} is based on no template")
         return base
 

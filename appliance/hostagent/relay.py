@@ -13,6 +13,7 @@ from pathlib import Path
 from appliance.hostagent.config import HostAgentConfig, read_config
 from appliance.hostagent.console_relay import ConsoleRelay
 from appliance.hostagent.migration_door import MigrationDoor
+from appliance.hostagent.shared_pools import shared_pools_of
 from appliance.hostagent.streams import close
 from appliance.hostagent.tls import ServerTls
 from appliance.hostagent.tunnel import Tunnel
@@ -35,7 +36,8 @@ async def run_relay(config: HostAgentConfig, paths: Paths, *, agent_port: int = 
     slots = asyncio.Semaphore(LIMIT)
     tunnel = Tunnel(config.linklocal_bridge, agent_port)
     console = ConsoleRelay(config.host, paths)
-    migration = MigrationDoor(paths, config.pools)
+    own, shared = [Path(folder) for folder in config.pools.values()], shared_pools_of(config, paths)
+    migration = MigrationDoor(paths, lambda: (*own, *shared.reached().values()))
     servers = [
         await asyncio.start_server(
             _guarded(serve, slots),

@@ -8,7 +8,8 @@ import re
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -49,9 +50,9 @@ class TemplateCache:
     ) -> None:
         self._evictor = evictor or Evictor(folder, floor=0.0)
         self._folder = folder
-        self._images = images
-        self._pull_timeout = pull_timeout
-        self._backoff = backoff
+        self.images = images
+        self.pull_timeout = pull_timeout
+        self.backoff = backoff
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._pulling: dict[str, int] = {}
 
@@ -64,21 +65,38 @@ class TemplateCache:
         VM, and it has the template even if that was deleted since.
         """
         if not wanted.url:
-            image = find_image(self._images, wanted.template)
+            image = find_image(self.images, wanted.template)
             return self._link(image, image.disk)
         key = _key(wanted)
         path = self._folder / f"{key}.img"
-        while not self._locks[key].acquire(timeout=0.5):
-            say(f"waiting for template {wanted.template}, {self._pulling.get(key, 0)} % pulled")
-        try:
+        with self._alone(path, wanted, say, cancelled):
             if not path.exists():
                 self._evictor.make_room()
                 self._pull_into_room(key, wanted, path, say, cancelled, source)
             self._evictor.note(path)
+        return path
+
+    @contextmanager
+    def _alone(
+        self, path: Path, wanted: TemplatePull, say: Say, cancelled: threading.Event
+    ) -> Iterator[None]:
+        """While nobody else pulls it."""
+        key = path.stem
+        while not self._locks[key].acquire(timeout=0.5):
+            say(f"waiting for template {wanted.template}, {self._pulling.get(key, 0)} % pulled")
+        try:
+            yield
         finally:
             self._pulling.pop(key, None)
             self._locks[key].release()
-        return path
+
+    def _part(self, path: Path) -> Path:
+        """Where a file of the cache is made."""
+        return path.with_suffix(".part")
+
+    def _publish(self, part: Path, path: Path) -> None:
+        """A file that is whole becomes an entry."""
+        os.replace(part, path)
 
     def _pull_into_room(
         self,
@@ -100,7 +118,7 @@ class TemplateCache:
                     raise
                 if self._evictor.evict_one():
                     continue
-                for left in self._folder.glob(f"{key}.part*"):
+                for left in self._folder.glob(f"{self._part(path).name}*"):
                     left.unlink(missing_ok=True)
                 words = error.strerror or str(error)
                 raise NoRoom(
@@ -113,12 +131,12 @@ class TemplateCache:
             self._pull(path.name, wanted, path, say, cancelled)
         finally:
             self._pulling.pop(path.name, None)
-            for left in path.parent.glob(f"{path.stem}.part*"):
+            for left in path.parent.glob(f"{self._part(path).name}*"):
                 left.unlink(missing_ok=True)
 
     def boot_files(self, name: str) -> tuple[Path, Path, str]:
         """Kernel, initrd and command line of a catalog image. Raises NotFound."""
-        image = find_image(self._images, name)
+        image = find_image(self.images, name)
         return self._link(image, image.kernel), self._link(image, image.initrd), image.cmdline()
 
     def list(self) -> list[HostTemplate]:
@@ -139,7 +157,7 @@ class TemplateCache:
         ]
 
     def _pull(self, key: str, wanted: TemplatePull, path: Path, say: Say, cancelled: threading.Event) -> None:
-        part = path.with_suffix(".part")
+        part = self._part(path)
 
         def tell(have: int, total: int) -> None:
             self._pulling[key] = have * 100 // total if total else 0
@@ -158,7 +176,7 @@ class TemplateCache:
             part.unlink()
             raise
         part.chmod(0o600)
-        os.replace(part, path)
+        self._publish(part, path)
 
     def _copy(
         self, key: str, wanted: TemplatePull, path: Path, say: Say, cancelled: threading.Event, source: Peer
@@ -166,7 +184,7 @@ class TemplateCache:
         """Take it from another host, if that can be checked; whether it is here."""
         if not wanted.sha256:
             return False
-        part = path.with_suffix(".part-near")
+        part = self._part(path).with_suffix(".part-near")
 
         def tell(have: int, total: int) -> None:
             self._pulling[key] = have * 100 // total
@@ -177,7 +195,7 @@ class TemplateCache:
             say(f"checking template {wanted.template}")
             _check(part, wanted, cancelled)
             part.chmod(0o600)
-            os.replace(part, path)
+            self._publish(part, path)
         except (PeerRefused, ImageRefused) as error:
             _log.warning("template %s is pulled from the storage VM, because %s", wanted.template, error)
             return False
@@ -198,8 +216,8 @@ class TemplateCache:
             allowed=(network,),
             authorities=wanted.server_ca,
             server_name=wanted.server_name,
-            total_timeout=self._pull_timeout,
-            backoff=self._backoff,
+            total_timeout=self.pull_timeout,
+            backoff=self.backoff,
         )
 
     def _link(self, image: CatalogImage, source: Path) -> Path:
@@ -208,13 +226,13 @@ class TemplateCache:
         target = self._folder / f"catalog-{image.name}-{image.version}{suffix}"
         with self._locks[target.name]:
             if not target.exists():
-                temporary = target.with_suffix(".part")
+                temporary = self._part(target)
                 temporary.unlink(missing_ok=True)
                 try:
                     os.link(source, temporary)
                 except OSError:
                     shutil.copyfile(source, temporary)
-                os.replace(temporary, target)
+                self._publish(temporary, target)
         return target
 
 

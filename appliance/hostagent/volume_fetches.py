@@ -9,7 +9,6 @@ from appliance.hostagent.errors import Conflict, Refused
 from appliance.hostagent.image_header import read_header
 from appliance.hostagent.operations import Operation, Operations
 from appliance.hostagent.peers import receive
-from appliance.hostagent.templates import TemplateCache
 from appliance.hostagent.volumes import VolumeStore
 from systemvm.engine.command import run
 from systemvm.spec.host import VolumeFetch
@@ -21,9 +20,8 @@ _STOP = 10.0
 class VolumeFetches:
     """Copies under way. One that ended is forgotten: the file is there, or the next request tries again."""
 
-    def __init__(self, volumes: VolumeStore, templates: TemplateCache) -> None:
+    def __init__(self, volumes: VolumeStore) -> None:
         self._volumes = volumes
-        self._templates = templates
         self._operations = Operations(workers=4)
 
     def put(self, copy: VolumeFetch, *, wait: float) -> bool:
@@ -50,7 +48,8 @@ class VolumeFetches:
             return True
 
         def work(step: Operation) -> None:
-            self._templates.base(base, step.say, step.cancelled, copy.source)
+            templates = self._volumes.templates_for(self._volumes.path(volume))
+            templates.base(base, step.say, step.cancelled, copy.source)
 
         name = f"base of volume {volume.id}"
         return _has_ended(self._operations.start(name, name, base.template, work), wait)
@@ -65,10 +64,11 @@ class VolumeFetches:
         self._operations.forget(volume_id)
 
     def _fetch(self, copy: VolumeFetch, path: Path, operation: Operation) -> None:
-        volume, part = copy.volume, path.with_suffix(".new")
+        volume, part = copy.volume, self._volumes.unfinished(path, ".new")
         base = None
         if volume.base is not None:
-            base = self._templates.base(volume.base, operation.say, operation.cancelled, copy.source)
+            templates = self._volumes.templates_for(path)
+            base = templates.base(volume.base, operation.say, operation.cancelled, copy.source)
         operation.say("copying the volume")
         try:
             receive(copy.source, "volume", part, _teller(operation), operation.cancelled)

@@ -1,5 +1,6 @@
 """Volumes: qcow2 files in pool folders, overlays on cached templates; always opened with a named format."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from appliance.hostagent.errors import Conflict, NoRoom, NotFound, Refused
 from appliance.hostagent.image_header import read_backing, read_header
+from appliance.hostagent.shared_pools import TEMPLATES, SharedPools
+from appliance.hostagent.shared_templates import SharedTemplateCache
 from appliance.hostagent.templates import Say, TemplateCache
 from systemvm.engine.command import run
 from systemvm.engine.errors import CommandError
@@ -19,33 +22,68 @@ _UNFINISHED = (".new", ".part", ".part.origin")
 
 
 class VolumeStore:
-    """Volumes in `pools` (name to folder).
+    """Volumes in `pools` (name to folder), the host's own, and in `shared` ones.
 
     A volume that was made for itself, or detached, is marked (`<uuid>.keep`): it then outlives every VM
     that it is attached to. The others go with their VM.
     """
 
-    def __init__(self, pools: dict[str, Path], templates: TemplateCache) -> None:
+    def __init__(
+        self, pools: dict[str, Path], templates: TemplateCache, shared: SharedPools | None = None
+    ) -> None:
         self._pools = pools
         self._templates = templates
+        self._shared = shared
+        self._shared_templates: dict[str, TemplateCache] = {}
 
     def path(self, volume: Volume) -> Path:
-        """The file of a volume. Raises Refused for an unknown pool."""
-        if volume.pool not in self._pools:
+        """The file of a volume. Raises Refused for an unknown pool, PoolLost for one that is not mounted."""
+        folder = self._pools.get(volume.pool)
+        if folder is None and self._shared is not None:
+            folder = self._shared.folder(volume.pool)
+        if folder is None:
             raise Refused(
-                f"volume {volume.id}: no pool {volume.pool!r} here; there is {', '.join(self._pools)}"
+                f"volume {volume.id}: no pool {volume.pool!r} here; there is {', '.join(self.pools())}"
             )
-        return self._pools[volume.pool] / f"{volume.id}{_SUFFIX}"
+        return folder / f"{volume.id}{_SUFFIX}"
+
+    def pools(self) -> dict[str, Path]:
+        """Folders of the pools that can be reached now, by what mgmt calls them."""
+        return {**self._pools, **(self._shared.reached() if self._shared else {})}
 
     def find(self, volume_id: str) -> Path | None:
         """The file of a volume, whichever pool it is in."""
-        candidates = (folder / f"{volume_id}{_SUFFIX}" for folder in self._pools.values())
+        candidates = (folder / f"{volume_id}{_SUFFIX}" for folder in self.pools().values())
         return next((path for path in candidates if path.exists()), None)
 
     def volume_of(self, path: Path) -> str:
         """The id of the volume in a file; empty if it is none of ours."""
-        ours = path.suffix == _SUFFIX and path.parent in self._pools.values()
-        return path.stem if ours else ""
+        if path.suffix != _SUFFIX:
+            return ""
+        is_ours = path.parent in self._pools.values() or path.parent in self._shared_folders()
+        return path.stem if is_ours else ""
+
+    def unfinished(self, path: Path, suffix: str, name: str = "") -> Path:
+        """Where something is made that `path` or a neighbour `name` will be; other hosts' is named apart."""
+        mark = f".{self._shared.host}" if self._shared and path.parent in self._shared_folders() else ""
+        return path.with_name(f"{name or path.stem}{mark}{suffix}")
+
+    def templates_for(self, path: Path) -> TemplateCache:
+        """The cache that a volume in this file is based on: a shared pool has its own."""
+        found = ((key, one) for key, one in self._shared_items() if one == path.parent)
+        key, folder = next(found, ("", None))
+        if folder is None or self._shared is None:
+            return self._templates
+        if key not in self._shared_templates:
+            cache = SharedTemplateCache.beside(self._templates, folder / TEMPLATES, self._shared.host)
+            self._shared_templates[key] = cache
+        return self._shared_templates[key]
+
+    def _shared_items(self) -> list[tuple[str, Path]]:
+        return list(self._shared.known().items()) if self._shared else []
+
+    def _shared_folders(self) -> list[Path]:
+        return [folder for _key, folder in self._shared_items()]
 
     def ensure(self, volume: Volume, say: Say, cancelled: threading.Event) -> bool:
         """Make the volume unless it exists; True if it was made. Raises HostError, CommandError."""
@@ -58,7 +96,7 @@ class VolumeStore:
         """Make the volume; one of that id that exists is lost in the end. Raises HostError, CommandError."""
         path = self.path(volume)
         # Under another name first: a volume that exists is always a whole one.
-        temporary = path.with_suffix(".new")
+        temporary = self.unfinished(path, ".new")
         temporary.unlink(missing_ok=True)
         try:
             self._make(temporary, volume, say, cancelled)
@@ -92,11 +130,11 @@ class VolumeStore:
 
     def _make(self, path: Path, volume: Volume, say: Say, cancelled: threading.Event) -> None:
         if volume.base is None or not volume.base.once:
-            base = self._templates.base(volume.base, say, cancelled) if volume.base else None
+            base = self.templates_for(path).base(volume.base, say, cancelled) if volume.base else None
             say(f"making volume {volume.id}")
             run(_create_argv(path, volume.bytes, base))
             return
-        self._templates.take(volume.base, path, say, cancelled)
+        self.templates_for(path).take(volume.base, path, say, cancelled)
         header = read_header(path)
         if header.format != "qcow2":
             raise Refused(f"volume {volume.id}: what it is to be made of is {header.format}, not qcow2")
@@ -119,8 +157,12 @@ class VolumeStore:
         return size < volume.bytes
 
     def leftovers(self, suffix: str) -> list[Path]:
-        """Files of another kind that lie beside the volumes."""
-        return [path for folder in self._pools.values() for path in folder.glob(f"*{suffix}")]
+        """Files of another kind that lie beside the volumes; of those in shared pools, this host's own."""
+        mine = [path for folder in self._pools.values() for path in folder.glob(f"*{suffix}")]
+        if self._shared is None:
+            return mine
+        pattern = f"*.{self._shared.host}{suffix}"
+        return mine + [path for folder in self._shared.reached().values() for path in folder.glob(pattern)]
 
     def keep(self, volume_id: str) -> None:
         """Let it outlive the VM that it is attached to."""
@@ -139,8 +181,10 @@ class VolumeStore:
             raise Conflict(f"volume {volume_id} is attached to VM {attached[volume_id]}: detach it first")
         path = self.find(volume_id)
         if path is not None:
-            path.unlink()
+            path.unlink(missing_ok=True)
             path.with_suffix(".keep").unlink(missing_ok=True)
+        elif self._shared is not None:
+            self._shared.require_all()  # it may be in one that is not mounted
 
     def get(self, volume_id: str, attached: dict[str, str]) -> HostVolume:
         """One volume. Raises NotFound."""
@@ -151,14 +195,16 @@ class VolumeStore:
 
     def list(self, attached: dict[str, str]) -> list[HostVolume]:
         """All volumes of all pools."""
-        return [
-            self._describe(path, attached)
-            for folder in self._pools.values()
-            for path in sorted(folder.glob(f"*{_SUFFIX}"))
-        ]
+        found = []
+        for folder in self.pools().values():
+            for path in sorted(folder.glob(f"*{_SUFFIX}")):
+                with contextlib.suppress(FileNotFoundError):  # another host removed it just now
+                    found.append(self._describe(path, attached))
+        return found
 
     def _describe(self, path: Path, attached: dict[str, str]) -> HostVolume:
-        pool = next(name for name, folder in self._pools.items() if folder == path.parent)
+        pools = (*self._pools.items(), *self._shared_items())
+        pool = next(name for name, folder in pools if folder == path.parent)
         return HostVolume(
             id=path.stem,
             pool=pool,

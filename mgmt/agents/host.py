@@ -21,6 +21,8 @@ from systemvm.spec.host import (
     HostState,
     HostVolume,
     Landing,
+    PoolSpace,
+    SharedPool,
     Volume,
     VolumeCopy,
     VolumeFetch,
@@ -152,6 +154,16 @@ class HostAgent(CertifiedCalls):
     def revert(self, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
         """Put a VM back to a snapshot."""
         return self._work("POST", f"/v1/domains/{domain_id}/snapshots/{snapshot.id}/revert", snapshot)
+
+    def put_pool(self, pool: SharedPool) -> PoolSpace:
+        """Connect the host to a shared pool."""
+        with self._client() as client:
+            return self._wire(client).ask("PUT", f"/v1/pools/{pool.id}", PoolSpace, body=pool, seconds=60.0)
+
+    def delete_pool(self, pool_id: str) -> None:
+        """Give a shared pool up; gone already is fine."""
+        with self._client() as client:
+            self._wire(client).request("DELETE", f"/v1/pools/{pool_id}", seconds=60.0)
 
     def put_volume(self, volume: Volume, *, replace: bool = False) -> HostVolume:
         """Make or grow a volume of its own, attached to nothing; long work answers `preparing`."""

@@ -5,6 +5,7 @@ the order of their index until one fits.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -24,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 
 from mgmt.alloc.affinity import Affinity
+from mgmt.alloc.pools import is_reached_from
 from mgmt.alloc.refusals import HostView, why_none
 from mgmt.alloc.room import Demand, Room, Settings
 from mgmt.model.errors import NoCapacity
@@ -34,6 +36,7 @@ from mgmt.store.tables import (
     Domain,
     Host,
     Pod,
+    PoolHost,
     StoragePool,
     Vm,
     Zone,
@@ -47,7 +50,7 @@ def place(session: Session, demand: Demand) -> Host:
     query = (
         room.hosts(select(Host))
         .where(*_conditions(room, demand))
-        .order_by(*_wishes(demand.affinity), *_order(settings.planner, room, demand), Host.created, Host.name)
+        .order_by(*_wishes(demand), *_order(settings.planner, room, demand), Host.created, Host.name)
     )
     host: Host | None = session.scalars(query.limit(1)).first()
     if host is not None:
@@ -75,7 +78,8 @@ def _conditions(room: Room, demand: Demand) -> list[ColumnElement[bool]]:
         room.free_cpus >= demand.cpus,
         room.free_memory >= demand.memory,
         _may_use(demand),
-        *([_has_pool()] if demand.needs_pool else []),
+        *(_has_pool(storage) for storage in sorted(demand.storage)),
+        *([Host.id.in_(_reaching(demand.pools))] if demand.pools else []),
         *(_has_tag(tag) for tag in demand.tags),
         *([Host.id != demand.beside] if demand.beside else []),
         *([Host.acceleration == demand.acceleration] if demand.acceleration else []),
@@ -83,11 +87,17 @@ def _conditions(room: Room, demand: Demand) -> list[ColumnElement[bool]]:
     ]
 
 
-def _has_pool() -> ColumnElement[bool]:
+def _has_pool(storage: str) -> ColumnElement[bool]:
     pools = select(StoragePool.id).where(
-        StoragePool.host_id == Host.id, StoragePool.state == "Up", StoragePool.removed.is_(None)
+        is_reached_from(Host.id, storage), StoragePool.state == "Up", StoragePool.removed.is_(None)
     )
     return pools.correlate(Host).exists()
+
+
+def _reaching(pools: Sequence[str]) -> Select[Any]:
+    """Ids of the hosts that reach all these shared pools."""
+    query = select(PoolHost.host_id).where(PoolHost.pool_id.in_(pools)).group_by(PoolHost.host_id)
+    return query.having(func.count() == len(pools))
 
 
 def _has_tag(tag: str) -> ColumnElement[bool]:
@@ -118,10 +128,12 @@ def _must(affinity: Affinity) -> list[ColumnElement[bool]]:
     return [*(Host.id.in_(group) for group in affinity.among), *never]
 
 
-def _wishes(affinity: Affinity) -> list[ColumnElement[Any]]:
+def _wishes(demand: Demand) -> list[ColumnElement[Any]]:
+    affinity = demand.affinity
+    here = [case((Host.id == demand.before, 0), else_=1)] if demand.before else []
     first = [case((Host.id.in_(affinity.prefer), 0), else_=1)] if affinity.prefer else []
     last = [case((Host.id.in_(affinity.avoid), 1), else_=0)] if affinity.avoid else []
-    return [*first, *last]
+    return [*first, *last, *here]
 
 
 def _order(planner: str, room: Room, demand: Demand) -> list[ColumnElement[Any]]:
@@ -167,7 +179,8 @@ def _views(session: Session, demand: Demand, room: Room) -> list[HostView]:
             Pod.name.label("pod"),
             (Pod.allocation == Allocation.enabled).label("is_pod_open"),
             _may_use(demand).label("is_ours"),
-            _has_pool().label("has_pool"),
+            and_(true(), *map(_has_pool, sorted(demand.storage))).label("has_pools"),
+            (Host.id.in_(_reaching(demand.pools)) if demand.pools else true()).label("reaches_disks"),
             room.most_cpus.label("most_cpus"),
             room.free_cpus.label("free_cpus"),
             room.most_memory.label("most_memory"),
@@ -201,7 +214,8 @@ def _obstacle(demand: Demand, host: Row[Any]) -> str:
         (not host.is_cluster_open, f"is in cluster {host.cluster}, which is disabled"),
         (not host.is_pod_open, f"is in pod {host.pod}, which is disabled"),
         (not host.is_ours, "is dedicated to somebody else"),
-        (demand.needs_pool and not host.has_pool, "has no storage pool that is Up"),
+        (not host.has_pools, f"has no {_words(demand.storage)} that is Up"),
+        (not host.reaches_disks, "does not reach the storage pools of its disks"),
         (bool(missing), f"lacks the offering's host tags {', '.join(missing)}"),
         (
             not all(host.id in group for group in demand.affinity.among),
@@ -210,3 +224,8 @@ def _obstacle(demand: Demand, host: Row[Any]) -> str:
         (host.id in demand.affinity.never, "has a VM of an anti-affinity group that this VM is in"),
     )
     return next((words for is_so, words in obstacles if is_so), "")
+
+
+def _words(storage: frozenset[str]) -> str:
+    """The kinds of storage pools that disks need."""
+    return " and no ".join(f"{kind} storage pool".strip() for kind in sorted(storage))

@@ -1,6 +1,8 @@
-"""Which pool of a host takes a volume."""
+"""Which pool takes a volume, and which hosts reach a pool."""
 
-from sqlalchemy import func, or_, select
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from mgmt.model.configuration import (
@@ -9,16 +11,84 @@ from mgmt.model.configuration import (
     STORAGE_OVERPROVISIONING,
     Scope,
 )
-from mgmt.model.errors import NoCapacity
+from mgmt.model.errors import NoCapacity, Unavailable
+from mgmt.model.pools import StorageType
+from mgmt.model.states import VolumeKind
 from mgmt.store.configured import Values, all_values
-from mgmt.store.tables import StoragePool, Volume
+from mgmt.store.tables import DiskOffering, Host, PoolHost, ServiceOffering, StoragePool, Vm, Volume
 
 _GIB = 1024**3
 
 
-def place_volume(session: Session, host_id: str, size: int) -> StoragePool:
-    """The first pool of the host with room for `size` bytes. Raises NoCapacity with each pool's reason."""
-    query = select(StoragePool).where(StoragePool.host_id == host_id, StoragePool.removed.is_(None))
+def is_reached_from(host_id: Any, storage: str = "") -> ColumnElement[bool]:
+    """Whether a host (its id, or a column) reaches a pool; `storage` leaves local or shared ones alone."""
+    shares = select(PoolHost.pool_id).where(PoolHost.pool_id == StoragePool.id, PoolHost.host_id == host_id)
+    is_local: ColumnElement[bool] = StoragePool.host_id == host_id
+    is_shared = shares.correlate(StoragePool, Host).exists()
+    if storage == StorageType.local:
+        return is_local
+    return is_shared if storage == StorageType.shared else or_(is_local, is_shared)
+
+
+def storage_of(session: Session, volume: Volume) -> str:
+    """What the offering of a volume asks for, local or shared; empty where none says."""
+    if volume.kind == VolumeKind.root and volume.vm_id is not None:
+        offering_id = session.get_one(Vm, volume.vm_id).offering_id
+        return session.get_one(ServiceOffering, offering_id).storage_type
+    offering = session.get(DiskOffering, volume.offering_id) if volume.offering_id else None
+    return offering.storage_type if offering is not None else ""
+
+
+def shared_pools_of(session: Session, vm_id: str) -> list[str]:
+    """Ids of the shared pools that have a VM's volumes: its host must reach them all."""
+    query = (
+        select(StoragePool.id)
+        .join(Volume, Volume.pool_id == StoragePool.id)
+        .where(Volume.vm_id == vm_id, Volume.removed.is_(None), StoragePool.host_id.is_(None))
+    )
+    return sorted(set(session.scalars(query)))
+
+
+def host_for(session: Session, pool: StoragePool, near: str | None = None) -> Host:
+    """The host that works on files of a pool: its own, or of a shared one `near` if that reaches it.
+
+    Raises Unavailable when no host that is Up does.
+    """
+    if pool.host_id is not None:
+        return session.get_one(Host, pool.host_id)
+    query = (
+        select(Host)
+        .join(PoolHost, and_(PoolHost.host_id == Host.id, PoolHost.pool_id == pool.id))
+        .where(Host.state == "Up", Host.removed.is_(None))
+        .order_by(case((Host.id == near, 0), else_=1), Host.created, Host.name)
+    )
+    host: Host | None = session.scalars(query.limit(1)).first()
+    if host is None:
+        raise Unavailable(f"no host that is Up reaches storage pool {pool.name} in {pool.path}: mount it")
+    return host
+
+
+def host_of_volume(session: Session, volume: Volume) -> Host | None:
+    """The host that works on a volume's file; of a shared one that of its VM. None for a volume in no pool.
+
+    Raises Unavailable when no host that is Up reaches the file.
+    """
+    pool = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
+    if pool is None:
+        return None
+    vm = session.get(Vm, volume.vm_id) if volume.vm_id else None
+    if pool.host_id is None and vm is not None and vm.host_id is not None:
+        return session.get_one(Host, vm.host_id)  # nobody else may touch what runs
+    return host_for(session, pool, vm.last_host_id if vm is not None else None)
+
+
+def place_volume(session: Session, host_id: str, size: int, storage: str = "") -> StoragePool:
+    """The first pool that the host reaches with room for `size` bytes, its own before shared ones.
+
+    `storage` (local or shared) leaves out the others. Raises NoCapacity with each pool's reason.
+    """
+    query = select(StoragePool).where(is_reached_from(host_id, storage), StoragePool.removed.is_(None))
+    query = query.order_by(StoragePool.host_id.is_(None))
     values = all_values(session, (STORAGE_OVERPROVISIONING, POOL_ALLOCATED_LIMIT, POOL_USED_LIMIT))
     refusals = []
     for pool in session.scalars(query.order_by(StoragePool.created, StoragePool.id)).all():
@@ -26,7 +96,7 @@ def place_volume(session: Session, host_id: str, size: int) -> StoragePool:
         if not reason:
             return pool
         refusals.append(f"pool {pool.name} {reason}")
-    why = "; ".join(refusals) or "its host has no pool"
+    why = "; ".join(refusals) or f"its host reaches no {storage} pool".replace("  ", " ")
     raise NoCapacity(f"no storage pool for a volume of {size / _GIB:.1f} GiB: {why}")
 
 

@@ -52,9 +52,11 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Demand:
-    """What a VM needs; memory in MiB. `host_id` where its disks or its owner tie it to one host; a pool on it
-    (`needs_pool`) where disks of the VM have none yet. For a VM that moves, `beside` is the host where it is,
-    and `acceleration` what it runs by: another cannot go on with it.
+    """What a VM needs; memory in MiB. `host_id` where its disks or its owner tie it to one host.
+
+    Its host must reach all `pools`, and one of each kind in `storage` (local, shared, empty: any) for disks
+    that have none yet. Of hosts that fit `before` comes first: where it was. For a VM that moves, `beside` is
+    the host where it is, and `acceleration` what it runs by: another cannot go on with it.
 
     `account_id` and `domain_id` are a tenant's; without them (system VMs) dedications do not count.
     """
@@ -63,7 +65,9 @@ class Demand:
     cpus: int
     memory: int
     host_id: str | None = None
-    needs_pool: bool = False
+    pools: tuple[str, ...] = ()
+    storage: frozenset[str] = frozenset()
+    before: str | None = None
     beside: str | None = None
     acceleration: str | None = None
     tags: tuple[str, ...] = ()

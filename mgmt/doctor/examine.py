@@ -8,6 +8,7 @@ from mgmt.doctor.finding import Finding
 from mgmt.doctor.hosts import ask_host, examine_host
 from mgmt.doctor.machines import examine_machines
 from mgmt.doctor.rows import examine_rows
+from mgmt.doctor.shared_pools import examine_shared_pools
 from mgmt.doctor.storage import examine_storage
 from mgmt.ops.runtime import Runtime
 from mgmt.reconcile.look import busy_subjects
@@ -27,6 +28,7 @@ def examine(runtime: Runtime) -> list[Finding]:
         found = set(examine_rows(session, busy))
         for report in reports:
             found |= set(examine_host(session, report, busy))
+        found |= set(examine_shared_pools(session, reports, busy))
         found |= set(examine_machines(runtime, session, busy))
         found |= set(examine_storage(runtime, session, busy))
     return sorted(found)

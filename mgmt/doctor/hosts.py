@@ -78,10 +78,11 @@ def _domains(session: Session, report: Report, busy: set[str]) -> Iterator[Findi
 
 def _volumes(session: Session, report: Report, busy: set[str]) -> Iterator[Finding]:
     host = report.host
+    shared = set(session.scalars(select(StoragePool.id).where(StoragePool.host_id.is_(None))))
     files = {volume.id: volume for volume in report.volumes}
     known = {row.id: row for row in session.scalars(select(Volume).where(Volume.removed.is_(None)))}
     for volume in files.values():
-        if volume.id not in known and not {volume.id, volume.domain} & busy:
+        if volume.id not in known and volume.pool not in shared and not {volume.id, volume.domain} & busy:
             problem = f"is a file of {volume.bytes} bytes on host {host.name}, but no volume of the cloud"
             yield Finding("volume", volume.id, volume.id, problem, "delete it on the host, if it is nobody's")
         row = known.get(volume.id)

@@ -13,6 +13,8 @@ from systemvm.spec.host import (
     HostState,
     HostVolume,
     Landing,
+    PoolSpace,
+    SharedPool,
     Volume,
     VolumeCopy,
     VolumeFetch,
@@ -84,6 +86,14 @@ class KvmDriver:
     def revert(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
         """See Driver."""
         return self._agent(host).revert(domain_id, snapshot)
+
+    def put_pool(self, host: HostEndpoint, pool: SharedPool) -> PoolSpace:
+        """See Driver."""
+        return self._agent(host).put_pool(pool)
+
+    def delete_pool(self, host: HostEndpoint, pool_id: str) -> None:
+        """See Driver."""
+        self._agent(host).delete_pool(pool_id)
 
     def put_volume(self, host: HostEndpoint, volume: Volume, *, replace: bool = False) -> HostVolume:
         """See Driver."""

@@ -14,6 +14,8 @@ from systemvm.spec.host import (
     HostState,
     HostVolume,
     Landing,
+    PoolSpace,
+    SharedPool,
     Volume,
     VolumeCopy,
     VolumeFetch,
@@ -79,6 +81,12 @@ class Driver(Protocol):
 
     def revert(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
         """Put a running VM back to a snapshot with memory, a stopped one to one without."""
+
+    def put_pool(self, host: HostEndpoint, pool: SharedPool) -> PoolSpace:
+        """Connect the host to a shared pool, and check that it is the same there as elsewhere."""
+
+    def delete_pool(self, host: HostEndpoint, pool_id: str) -> None:
+        """Give up a shared pool that has no volumes any more; gone already is fine."""
 
     def put_volume(self, host: HostEndpoint, volume: Volume, *, replace: bool = False) -> HostVolume:
         """Make or grow a volume that outlives the VMs it is attached to; `preparing` while that takes long.

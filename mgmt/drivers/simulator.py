@@ -15,9 +15,18 @@ from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from mgmt.drivers import simulated_copies
 from mgmt.drivers.faults import Faults
-from mgmt.drivers.simulated_host import SimulatedHost, check, host_volume, places_of, source_of
+from mgmt.drivers.simulated_host import SharedFolder, SimulatedHost, check, host_volume, places_of
 from mgmt.drivers.simulated_machine import SimulatedMachine
 from mgmt.drivers.simulated_reach import Reached, ReachedCertificates
+from mgmt.drivers.simulated_storage import (
+    SHARED_SPACE,
+    connect,
+    fetch,
+    files_of,
+    give_up,
+    source_of,
+    take_volumes,
+)
 from systemvm.spec import codec
 from systemvm.spec.bootstrap import FILE_NAME, Bootstrap
 from systemvm.spec.host import (
@@ -30,7 +39,9 @@ from systemvm.spec.host import (
     HostState,
     HostVolume,
     Landing,
+    PoolSpace,
     Power,
+    SharedPool,
     Volume,
     VolumeCopy,
     VolumeFetch,
@@ -73,11 +84,13 @@ class Simulator:
         self.boot_seconds = boot_seconds
         self.hosts: dict[str, SimulatedHost] = {}
         self.machines: dict[str, SimulatedMachine] = {}
+        self.folders: defaultdict[str, SharedFolder] = defaultdict(SharedFolder)
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 
     def host(self, endpoint: HostEndpoint) -> SimulatedHost:
         """The host behind an endpoint. Raises AgentUnreachable when it is down."""
-        host = self.hosts.setdefault(endpoint.address, SimulatedHost(endpoint.name, endpoint.address))
+        new = SimulatedHost(name=endpoint.name, address=endpoint.address)
+        host = self.hosts.setdefault(endpoint.address, new)
         if host.is_down:
             raise AgentUnreachable(f"host {endpoint.name}", "no answer: connection refused")
         return host
@@ -95,7 +108,7 @@ class Simulator:
             cpus=found.cpus,
             cpu_mhz=2000,
             memory_mib=found.memory_mib,
-            pools=found.pools,
+            pools={**found.pools, **dict.fromkeys(found.reached(), SHARED_SPACE)},
             management_address=found.address,
         )
 
@@ -121,7 +134,7 @@ class Simulator:
         check(f"host {host.name}", domain, Domain)
         with self._locks[found.address]:
             self._check_bridges(found, domain)
-            self._take_volumes(found, domain)
+            take_volumes(found, domain, list(self.hosts.values()))
             old = found.domains.get(domain.id)
             found.domains[domain.id] = domain
             state = "running" if domain.power is Power.running else "stopped"
@@ -150,9 +163,9 @@ class Simulator:
         with self._locks[found.address]:
             self._check_bridges(found, domain)
             for volume in domain.volumes:
-                self._check_pool(found, volume)
-                if volume.id not in found.volumes:
-                    found.volumes[volume.id] = host_volume(volume, "")
+                files = files_of(found, volume)
+                if volume.id not in files.volumes:
+                    files.volumes[volume.id] = host_volume(volume, "")
             found.landings[domain.id] = domain
             return Landing(disks={volume.id: volume.pool for volume in domain.volumes}, **_NOWHERE)
 
@@ -173,7 +186,7 @@ class Simulator:
                 raise AgentFailed(f"host {host.name}", f"no landing of VM {domain_id} is prepared there")
             there.domains[domain_id], there.status[domain_id] = landing, found.status[domain_id]
             for volume in landing.volumes:
-                there.volumes[volume.id] = host_volume(volume, domain_id)
+                files_of(there, volume).volumes[volume.id] = host_volume(volume, domain_id)
             found.domains[domain_id] = msgspec.structs.replace(domain, power=Power.stopped)
             stopped = msgspec.structs.replace(found.status[domain_id], state="stopped", reason=LEFT)
             found.status[domain_id] = stopped
@@ -182,23 +195,18 @@ class Simulator:
     @_met
     def fetch_volume(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
         """See Driver."""
-        found, volume = self.host(host), copy.volume
+        found = self.host(host)
         check(f"host {host.name}", copy, VolumeFetch)
         with self._locks[found.address]:
-            self._check_pool(found, volume)
-            source = source_of(self.hosts, host, copy)
-            found.volumes.setdefault(volume.id, host_volume(volume, ""))
-            found.snapshots[volume.id] |= source.snapshots[volume.id]
-            if copy.keep:
-                found.kept.add(volume.id)
+            fetch(found, self.hosts.get(copy.source.address), copy)
             return True
 
     @_met
     def fetch_base(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
         """See Driver."""
-        self.host(host)
+        found = self.host(host)
         check(f"host {host.name}", copy, VolumeFetch)
-        source_of(self.hosts, host, copy)
+        source_of(found, self.hosts.get(copy.source.address), copy)
         return True
 
     @_met
@@ -212,11 +220,9 @@ class Simulator:
                 self.machines.pop(domain_id, None)
             found.landings.pop(domain_id, None)
             for volume in domain.volumes if domain else ():
-                if keep_volumes:
-                    found.volumes[volume.id] = host_volume(volume, "")
-                elif volume.id not in found.kept:
-                    found.volumes.pop(volume.id, None)
-                    found.snapshots.pop(volume.id, None)
+                files = found.files_with(volume.id)
+                if not keep_volumes and volume.id not in files.kept:
+                    files.remove(volume.id)
 
     @_met
     def put_snapshot(self, host: HostEndpoint, domain_id: str, snapshot: DomainSnapshot) -> DomainStatus:
@@ -225,7 +231,7 @@ class Simulator:
             if snapshot.memory and domain.power is not Power.running:
                 raise AgentRefused(f"host {host.name}", f"VM {domain_id} does not run, so it has no memory")
             for volume in domain.volumes:
-                found.snapshots[volume.id].add(snapshot.id)
+                found.files_with(volume.id).snapshots[volume.id].add(snapshot.id)
             return found.status[domain_id]
 
     @_met
@@ -233,7 +239,7 @@ class Simulator:
         """See Driver."""
         with self._domain(host, domain_id) as (found, domain):
             for volume in domain.volumes:
-                found.snapshots[volume.id].discard(snapshot_id)
+                found.files_with(volume.id).snapshots[volume.id].discard(snapshot_id)
             return found.status[domain_id]
 
     @_met
@@ -243,10 +249,24 @@ class Simulator:
             if snapshot.memory != (domain.power is Power.running):
                 word = "run" if snapshot.memory else "be stopped"
                 raise AgentRefused(f"host {host.name}", f"VM {domain_id} must {word} to go back to that")
-            lacks = [item.id for item in domain.volumes if snapshot.id not in found.snapshots[item.id]]
+            kept = {item.id: found.files_with(item.id).snapshots[item.id] for item in domain.volumes}
+            lacks = [volume_id for volume_id, names in kept.items() if snapshot.id not in names]
             if lacks:
                 raise AgentRefused(f"host {host.name}", f"snapshot {snapshot.id} is not in volume {lacks[0]}")
             return found.status[domain_id]
+
+    @_met
+    def put_pool(self, host: HostEndpoint, pool: SharedPool) -> PoolSpace:
+        """See Driver."""
+        found = self.host(host)
+        check(f"host {host.name}", pool, SharedPool)
+        with self._locks[pool.path]:
+            return connect(found, self.folders[pool.path], pool)
+
+    @_met
+    def delete_pool(self, host: HostEndpoint, pool_id: str) -> None:
+        """See Driver."""
+        give_up(self.host(host), pool_id)
 
     @_met
     def put_volume(self, host: HostEndpoint, volume: Volume, *, replace: bool = False) -> HostVolume:
@@ -254,15 +274,14 @@ class Simulator:
         found = self.host(host)
         check(f"host {host.name}", volume, Volume)
         with self._locks[found.address]:
-            self._check_pool(found, volume)
-            owner = found.owner(volume.id)
+            files, owner = files_of(found, volume), found.owner(volume.id)
             if replace and owner and found.status[owner].state == "running":
                 words = f"volume {volume.id} is in use by running VM {owner}"
                 raise AgentConflict(f"host {host.name}", words)
             if not replace:
-                found.kept.add(volume.id)
-            found.volumes[volume.id] = host_volume(volume, owner)
-            return found.volumes[volume.id]
+                files.kept.add(volume.id)
+            files.volumes[volume.id] = host_volume(volume, owner)
+            return files.volumes[volume.id]
 
     @_met
     def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
@@ -272,9 +291,7 @@ class Simulator:
             owner = found.owner(volume_id)
             if owner:
                 raise AgentConflict(f"host {host.name}", f"volume {volume_id} is attached to VM {owner}")
-            found.volumes.pop(volume_id, None)
-            found.snapshots.pop(volume_id, None)
-            found.kept.discard(volume_id)
+            found.files_with(volume_id).remove(volume_id)
 
     @_met
     def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
@@ -284,7 +301,8 @@ class Simulator:
             owners = {volume.id: domain.id for domain in found.domains.values() for volume in domain.volumes}
             shown = [
                 msgspec.structs.replace(volume, domain=owners.get(volume.id, ""))
-                for volume in found.volumes.values()
+                for files in found.all_files()
+                for volume in list(files.volumes.values())
             ]
         return sorted(shown, key=lambda volume: volume.id)
 
@@ -294,7 +312,7 @@ class Simulator:
         found = self.host(host)
         check(f"host {host.name}", copy, VolumeCopy)
         with self._locks[found.address]:
-            volume = found.volumes.get(copy.volume)
+            volume = found.files_with(copy.volume).volumes.get(copy.volume)
             if volume is None:
                 raise AgentNotFound(f"host {host.name}", f"no volume {copy.volume} on this host")
             return simulated_copies.send(copy, volume, self.machines.values(), found.copies)
@@ -365,22 +383,6 @@ class Simulator:
                 raise AgentRefused(
                     f"host {host.name}", f"NIC {nic.mac}: bridge {nic.bridge!r} is not in the host's state"
                 )
-
-    def _check_pool(self, host: SimulatedHost, volume: Volume) -> None:
-        if volume.pool not in host.pools:
-            raise AgentRefused(f"host {host.name}", f"volume {volume.id}: no pool {volume.pool!r} here")
-
-    def _take_volumes(self, host: SimulatedHost, domain: Domain) -> None:
-        for volume in domain.volumes:
-            self._check_pool(host, volume)
-            owner = host.owner(volume.id)
-            if owner and owner != domain.id:
-                raise AgentFailed(f"host {host.name}", f"volume {volume.id} is in use by VM {owner}")
-            host.volumes[volume.id] = host_volume(volume, domain.id)
-        old = host.domains.get(domain.id)
-        left = {volume.id for volume in old.volumes} if old else set()
-        for volume_id in left - {volume.id for volume in domain.volumes}:
-            host.kept.add(volume_id)
 
     def _boot(self, host: SimulatedHost, domain: Domain, *, is_fresh: bool) -> None:
         if domain.config_disk is None:

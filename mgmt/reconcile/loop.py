@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mgmt.metrics.measured import FAILED_ROUNDS, LAST_ROUND, ROUND_SECONDS
 from mgmt.ops.runtime import Runtime
+from mgmt.ops.storage.shared_pools import tidy_pools
 from mgmt.reconcile.act import act
 from mgmt.reconcile.alerts import update_alerts
 from mgmt.reconcile.certificates import Certificates
@@ -33,7 +34,8 @@ REST = 3.0
 MOST_AT_ONCE = 8
 #: The name of the lock whose holder runs the loop.
 DUTY = "reconcile"
-_HEALTH, _CERTIFICATES, _TIDY, _TRAFFIC = "health", "certificates", "tidy", "traffic"
+_HEALTH, _CERTIFICATES, _TIDY, _TRAFFIC, _POOLS = "health", "certificates", "tidy", "traffic", "pools"
+_UNPAUSED = {_HEALTH, _CERTIFICATES, _TIDY, _TRAFFIC, _POOLS}
 #: Seconds before what failed is tried again, doubled each time up to the last value.
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
 
@@ -100,6 +102,9 @@ class Reconciler:
             self._infos,
             with_info=count % INFO_EVERY == 0,
         )
+        if count % INFO_EVERY == 0:
+            infos = dict(self._infos)
+            self._submit(_POOLS, lambda: tidy_pools(self._runtime, infos))
         started = [action for action in decide(snapshot) if self._begin(action)]
         run_policies(self._runtime)
         self._sweep_jobs()
@@ -147,7 +152,7 @@ class Reconciler:
             self._pause(subject, has_failed=self._working.pop(subject).has_failed)
 
     def _pause(self, subject: str, *, has_failed: bool) -> None:
-        if not has_failed or subject in (_HEALTH, _CERTIFICATES, _TIDY, _TRAFFIC):
+        if not has_failed or subject in _UNPAUSED:
             self._pauses.pop(subject, None)
             return
         _, last = self._pauses.get(subject, (0.0, 0.0))

@@ -5,7 +5,7 @@ configured through the same doors as ever, because their documents are not simpl
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,14 +13,14 @@ from sqlalchemy.orm import Session
 from mgmt.alloc.sizes import CPUS, MEMORY
 from mgmt.desired.domain import Disk, Plug, VmInput, compile_guest
 from mgmt.desired.host import PlacedNetwork, compile_host, guest_bridge
-from mgmt.drivers.simulated_host import SimulatedHost
+from mgmt.drivers.simulated_host import Files, SharedFolder, SimulatedHost
 from mgmt.drivers.simulator import Simulator
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops.compute.domains import compile_domain, host_pool
 from mgmt.ops.endpoints import host_endpoint, machine_agent, placed_host
 from mgmt.ops.machines.documents import compile_document
 from mgmt.ops.runtime import Runtime
-from mgmt.store.tables import Host, Network, Nic, ServiceOffering, StoragePool, Vm, Volume
+from mgmt.store.tables import Host, Network, Nic, PoolHost, ServiceOffering, StoragePool, Vm, Volume
 from systemvm.spec.host import DomainStatus, HostVolume
 
 DRIVER = "simulator"
@@ -34,7 +34,7 @@ def fill_memory(runtime: Runtime) -> None:
         hosts = _hosts(session, runtime.authority.ticket_public_key)
         simulator.hosts.update({host.address: host for host in hosts.values()})
         _add_guests(session, hosts)
-        _add_volumes(session, hosts)
+        _add_volumes(session, hosts, _add_shared(session, simulator, hosts))
         running = select(Vm).where(Vm.kind != VmKind.user, Vm.state == VmState.running, Vm.removed.is_(None))
         for vm in session.scalars(running).all():
             _boot(runtime, simulator, session, vm)
@@ -116,16 +116,34 @@ def _add_guests(session: Session, hosts: dict[str, SimulatedHost]) -> None:
         host.status[vm_id] = DomainStatus(id=vm_id, name=name, state=power, reboots=reboots)
 
 
-def _add_volumes(session: Session, hosts: dict[str, SimulatedHost]) -> None:
+def _add_shared(
+    session: Session, simulator: Simulator, hosts: dict[str, SimulatedHost]
+) -> dict[str, SharedFolder]:
+    """The shared folders by the ids of the pools in them, and who is connected to them."""
+    query = select(StoragePool).where(StoragePool.host_id.is_(None), StoragePool.removed.is_(None))
+    paths = {pool.id: pool.path for pool in session.scalars(query)}
+    for pool_id, path in paths.items():
+        simulator.folders[path].pool = pool_id
+    for row in session.scalars(select(PoolHost)):
+        if row.host_id in hosts and row.pool_id in paths:
+            path = paths[row.pool_id]
+            hosts[row.host_id].shared[row.pool_id] = (path, simulator.folders[path])
+    return {pool_id: simulator.folders[path] for pool_id, path in paths.items()}
+
+
+def _add_volumes(
+    session: Session, hosts: dict[str, SimulatedHost], shared: Mapping[str, SharedFolder]
+) -> None:
     for volume, pool in _volumes(session):
         host = hosts.get(pool.host_id or "")
-        if host is None:
+        files: Files | None = shared.get(pool.id, host)
+        if files is None:
             continue
-        host.volumes[volume.id] = HostVolume(
+        files.volumes[volume.id] = HostVolume(
             id=volume.id, pool=host_pool(pool), bytes=volume.size, allocated=0, domain=volume.vm_id or ""
         )
         if volume.kind == VolumeKind.data:
-            host.kept.add(volume.id)
+            files.kept.add(volume.id)
 
 
 def _volumes(session: Session) -> Iterable[tuple[Volume, StoragePool]]:

@@ -89,13 +89,36 @@ class TemplatePull(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Volume(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A qcow2 file of `bytes` in a pool directory, an overlay on `base` if there is one."""
+    """A qcow2 file of `bytes` in a pool directory, an overlay on `base` if there is one.
+
+    `pool` is the name that the host gives one of its own, or the id of a shared one.
+    """
 
     id: Uuid
     pool: str
     bytes: Annotated[int, Meta(ge=1)]
     base: TemplatePull | None = None
     serial: str = ""
+
+
+class SharedPool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Primary storage that several hosts reach, which volumes name by its `id`; the operator mounts it.
+
+    `path` is the folder, the same on every host. A file in it holds the pool's id: with `is_new` the host may
+    make it, otherwise it must be there, or another file system is mounted here than elsewhere.
+    """
+
+    version: Literal[1] = 1
+    id: Uuid
+    path: Annotated[str, Meta(max_length=255)]
+    is_new: bool = False
+
+
+class PoolSpace(Struct, frozen=True, kw_only=True):
+    """The total and the free bytes of a pool."""
+
+    total: int
+    free: int
 
 
 class VolumeCopy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -269,7 +292,8 @@ class HostTemplate(Struct, frozen=True, kw_only=True):
 class HostInfo(Struct, frozen=True, kw_only=True):
     """What a host is and has. Memory in MiB; `acceleration` is `kvm` or `qemu`, by trial.
 
-    `pools` maps a pool's name to its total and its free bytes.
+    `pools` maps a pool's name to its total and its free bytes; a shared one is there, by its id, while the
+    host reaches it.
     """
 
     host: Uuid

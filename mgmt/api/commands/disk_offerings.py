@@ -12,6 +12,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.offerings import DISK_OFFERING
 from mgmt.model.errors import ParameterError
+from mgmt.model.pools import StorageType
 from mgmt.store.tables import DiskOffering, Domain, Zone
 
 GIB = 1024**3
@@ -40,12 +41,14 @@ class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
     displaytext: str | None = None
     disksize: Annotated[int | None, Meta(ge=1, le=65536), "the size of the disk in GB"] = None
     customized: Annotated[bool, "true if the user says the size"] = False
-    storagetype: Annotated[str, "local, the only one supported"] = "local"
+    storagetype: Annotated[str, "local (the default) or shared: which storage pools its disks go to"] = (
+        StorageType.local
+    )
 
     def run(self, call: Call) -> DiskOffering:
         """Check and insert."""
-        if self.storagetype != "local":
-            raise wrong_value("storagetype", self.storagetype, "local, the only one supported")
+        if self.storagetype not in set(StorageType):
+            raise wrong_value("storagetype", self.storagetype, "local or shared")
         if self.customized == (self.disksize is not None):
             raise ParameterError("Give either disksize, or customized=true and no disksize")
         offering = DiskOffering(
@@ -53,6 +56,7 @@ class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
             display_text=self.displaytext or self.name,
             disk_bytes=(self.disksize or 0) * GIB,
             customized=self.customized,
+            storage_type=self.storagetype,
         )
         call.session.add(offering)
         return offering

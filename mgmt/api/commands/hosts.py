@@ -5,7 +5,7 @@ import re
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Select, String, cast, or_, select
+from sqlalchemy import Select, String, cast, delete, or_, select
 
 from mgmt.agents.errors import AgentError
 from mgmt.agents.host import HostEndpoint
@@ -23,7 +23,7 @@ from mgmt.ops.infrastructure.dedications import release_dedication
 from mgmt.ops.infrastructure.maintenance import MAINTENANCE
 from mgmt.ops.runtime import Runtime
 from mgmt.store.events import record_event
-from mgmt.store.tables import Cluster, Host, Pod, StoragePool, Vm, Zone
+from mgmt.store.tables import Cluster, Host, Pod, PoolHost, StoragePool, Vm, Zone
 from systemvm.spec.host import HOST_AGENT_PORT, HostInfo
 
 ROUTING = "Routing"
@@ -172,6 +172,7 @@ class DeleteHost(SyncCommand, kw_only=True, frozen=True):
         refuse_if_used(call.session, Vm, Vm.host_id == host.id, item, "VMs", advice)
         refuse_if_used(call.session, StoragePool, StoragePool.host_id == host.id, item, "storage pools")
         release_dedication(call.session, host.id, call.now())
+        call.session.execute(delete(PoolHost).where(PoolHost.host_id == host.id))
         host.removed = call.now()
         return DONE
 

@@ -13,6 +13,7 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.offerings import SERVICE_OFFERING
 from mgmt.model.errors import ParameterError, PermissionDenied
+from mgmt.model.pools import StorageType
 from mgmt.store.tables import Domain, ServiceOffering, Vm, Zone
 
 GIB = 1024**3
@@ -76,18 +77,22 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
     maxmemory: Annotated[int | None, MEMORY, "the most memory of a custom offering, in MB"] = None
     hosttags: Annotated[list[str] | None, "tags that a host must have to take its VMs"] = None
     rootdisksize: Annotated[int | None, Meta(ge=1, le=65536), "the size of the root disk in GB"] = None
-    storagetype: Annotated[str, "local, the only one supported"] = "local"
+    storagetype: Annotated[str, "local (the default) or shared: which storage pools its disks go to"] = (
+        StorageType.local
+    )
     issystem: Annotated[bool, "true for system VMs"] = False
     systemvmtype: Annotated[str | None, "domainrouter, consoleproxy or secondarystoragevm"] = None
 
     def run(self, call: Call) -> ServiceOffering:
         """Check and insert."""
-        if self.storagetype != "local":
-            raise wrong_value("storagetype", self.storagetype, "local, the only one supported")
+        if self.storagetype not in set(StorageType):
+            raise wrong_value("storagetype", self.storagetype, "local or shared")
         if self.issystem and self.systemvmtype not in SYSTEM_TYPES:
             raise wrong_value("systemvmtype", self.systemvmtype, f"one of {', '.join(SYSTEM_TYPES)}")
         if self.systemvmtype and not self.issystem:
             raise ParameterError("systemvmtype is for offerings of system VMs; set issystem=true")
+        if self.issystem and self.storagetype != StorageType.local:
+            raise wrong_value("storagetype", self.storagetype, "local: system VMs are made anew elsewhere")
         if self.customized and self.issystem:
             raise ParameterError("Offerings of system VMs have a fixed size; leave customized away")
         offering = ServiceOffering(
@@ -101,6 +106,7 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
             max_memory=self.maxmemory,
             host_tags=read_tags("hosttags", self.hosttags or []),
             root_disk_bytes=(self.rootdisksize or 0) * GIB,
+            storage_type=self.storagetype,
             system_vm_type=self.systemvmtype,
         )
         call.session.add(offering)

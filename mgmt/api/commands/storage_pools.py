@@ -1,11 +1,14 @@
-"""Primary storage: directories on hosts."""
+"""Primary storage: directories on hosts, of one alone or shared."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import Select, delete, or_, select
+from sqlalchemy.orm import Session
 
 from mgmt.agents.host import HostEndpoint
+from mgmt.alloc.pools import is_reached_from
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.hosts import ask_host, find_driver, read_tags
@@ -15,10 +18,14 @@ from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.hosts import STORAGE_POOL
 from mgmt.model.errors import MissingParameter, ParameterError
-from mgmt.model.pools import SCHEMES, SUPPORTED
+from mgmt.model.pools import SCHEMES, TRAITS, PoolKind
+from mgmt.ops.runtime import Runtime
+from mgmt.ops.storage.shared_pools import connect_new, give_up, hosts_in_scope, note_reached
 from mgmt.store.events import record_event
-from mgmt.store.tables import Cluster, Host, Pod, StoragePool, Volume, Zone
+from mgmt.store.tables import Cluster, Host, Pod, PoolHost, StoragePool, Volume, Zone
 
+PROVIDER = "DefaultPrimary"
+SHARED_PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)+")
 SERVICE = {True: "Up", False: "Disabled"}
 
 
@@ -32,30 +39,64 @@ class ListStoragePools(ListCommand, kw_only=True, frozen=True):
     zoneid: Annotated[str | None, Ref(Zone), Equals(StoragePool.zone_id)] = None
     podid: Annotated[str | None, Ref(Pod), Equals(StoragePool.pod_id)] = None
     clusterid: Annotated[str | None, Ref(Cluster), Equals(StoragePool.cluster_id)] = None
-    hostid: Annotated[str | None, Ref(Host), Equals(StoragePool.host_id)] = None
+    hostid: Annotated[str | None, Ref(Host), "those that this host reaches"] = None
     status: Annotated[str | None, "Up, Disabled or Maintenance", Equals(StoragePool.state)] = None
-    scope: Annotated[str | None, "HOST", Equals(StoragePool.scope)] = None
-    path: Annotated[str | None, "the pool's name on its host", Equals(StoragePool.path)] = None
+    scope: Annotated[str | None, "HOST, CLUSTER or ZONE", Equals(StoragePool.scope)] = None
+    path: Annotated[
+        str | None, "the pool's name on its host, or the path of a shared one", Equals(StoragePool.path)
+    ] = None
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Those of a host: its own, and the shared ones that it reaches."""
+        return query if self.hostid is None else query.where(is_reached_from(self.hostid))
 
 
 class CreateStoragePool(SyncCommand, kw_only=True, frozen=True):
-    """Adds a directory of a host as primary storage."""
+    """Adds a directory as primary storage: one of a host's own, or one that is mounted on several hosts.
+
+    A shared one is checked on every host of its cluster or zone.
+    """
 
     spec = Spec(answer=STORAGE_POOL, access=ROOT, writes=False, wakes=True)
 
     name: str
     zoneid: Annotated[str, Ref(Zone)]
-    url: Annotated[str, "file://<host name>/<pool>, the pool as the host's agent calls it"]
+    url: Annotated[
+        str,
+        "file://<host name>/<pool>, the pool as the host's agent calls it, or"
+        " SharedMountPoint://localhost/<path of the folder on all hosts>",
+    ]
     podid: Annotated[str | None, Ref(Pod)] = None
-    clusterid: Annotated[str | None, Ref(Cluster)] = None
+    clusterid: Annotated[str | None, Ref(Cluster), "whose hosts reach it, for the scope CLUSTER"] = None
     hostid: Annotated[str | None, Ref(Host)] = None
-    scope: Annotated[str, "HOST, the only scope supported"] = "HOST"
+    scope: Annotated[str | None, "HOST for file; CLUSTER, or ZONE, for SharedMountPoint"] = None
+    provider: Annotated[str, "DefaultPrimary, the only one"] = PROVIDER
+    hypervisor: Annotated[str | None, "accepted: a pool serves all hosts of its scope"] = None
+    tags: Annotated[list[str] | None, "its tags, comma separated, for offerings that ask for them"] = None
 
     def run(self, call: Call) -> StoragePool:
-        """Ask the host for its pools, with no transaction open; then insert."""
-        if self.scope.upper() != "HOST":
-            raise wrong_value("scope", self.scope, "HOST, the only scope supported")
-        host_name, path = read_pool_url(self.url)
+        """Ask the hosts, with no transaction open; then insert."""
+        if self.provider != PROVIDER:
+            raise wrong_value("provider", self.provider, f"{PROVIDER}, the only one")
+        kind, host_name, path = read_pool_url(self.url)
+        tags = read_tags("tags", self.tags or [])
+        pool = self._shared(call, path) if TRAITS[kind].is_shared else self._local(call, host_name, path)
+        pool.tags, pool.type = tags, kind
+        hosts = [] if pool.host_id is not None else hosts_in_scope(call.session, pool)
+        self._refuse_known(call.session, pool)
+        if hosts:
+            space = connect_new(call.part(Runtime), pool, hosts)
+            pool.capacity, pool.used = space.total, space.total - space.free
+        try:
+            self._insert(call, pool, hosts)
+        except ParameterError:
+            give_up(call.part(Runtime), pool, hosts)
+            raise
+        return pool
+
+    def _local(self, call: Call, host_name: str, path: str) -> StoragePool:
+        if (self.scope or "HOST").upper() != "HOST":
+            raise wrong_value("scope", self.scope or "", "HOST, for a directory of one host")
         host = self._host(call, host_name)
         cluster = call.session.get_one(Cluster, host.cluster_id)
         endpoint = HostEndpoint(
@@ -66,7 +107,7 @@ class CreateStoragePool(SyncCommand, kw_only=True, frozen=True):
             known = ", ".join(sorted(pools)) or "none"
             raise wrong_value("url", self.url, f"a pool that host {host.name} has ({known})")
         total, free = pools[path]
-        pool = StoragePool(
+        return StoragePool(
             zone_id=host.zone_id,
             pod_id=host.pod_id,
             cluster_id=host.cluster_id,
@@ -76,7 +117,25 @@ class CreateStoragePool(SyncCommand, kw_only=True, frozen=True):
             capacity=total,
             used=total - free,
         )
-        self._insert(call, pool, host)
+
+    def _shared(self, call: Call, path: str) -> StoragePool:
+        scope = (self.scope or ("CLUSTER" if self.clusterid else "ZONE")).upper()
+        if scope not in ("CLUSTER", "ZONE"):
+            raise wrong_value("scope", scope, "CLUSTER or ZONE, for a directory that hosts share")
+        cluster = call.row_or_none(Cluster, self.clusterid) if scope == "CLUSTER" else None
+        if scope == "CLUSTER" and (cluster is None or cluster.zone_id != self.zoneid):
+            raise ParameterError("Send clusterid of a cluster in the zone, or scope=ZONE")
+        pool = StoragePool(
+            zone_id=self.zoneid,
+            pod_id=cluster.pod_id if cluster else None,
+            cluster_id=cluster.id if cluster else None,
+            name=self.name,
+            path=path,
+            scope=scope,
+        )
+        if not hosts_in_scope(call.session, pool):
+            where = f"cluster {cluster.name}" if cluster else "the zone"
+            raise ParameterError(f"There is no host in {where} that could have {path}; addHost first")
         return pool
 
     def _host(self, call: Call, name: str) -> Host:
@@ -91,21 +150,30 @@ class CreateStoragePool(SyncCommand, kw_only=True, frozen=True):
             raise ParameterError(f"Host {host.name} is not in zone {self.zoneid}; give the host's own zone")
         return host
 
-    def _insert(self, call: Call, pool: StoragePool, host: Host) -> None:
-        with call.context.database.writing() as session:
-            taken = select(StoragePool.name).where(
-                StoragePool.host_id == host.id, StoragePool.path == pool.path, StoragePool.removed.is_(None)
+    def _refuse_known(self, session: Session, pool: StoragePool) -> None:
+        existing = session.scalar(
+            select(StoragePool.name).where(
+                StoragePool.host_id == pool.host_id if pool.host_id else StoragePool.host_id.is_(None),
+                StoragePool.zone_id == pool.zone_id,
+                StoragePool.path == pool.path,
+                StoragePool.removed.is_(None),
             )
-            existing = session.scalar(taken)
-            if existing is not None:
-                raise ParameterError(
-                    f"Pool {pool.path} of host {host.name} is storage pool {existing} already"
-                )
+        )
+        if existing is not None:
+            raise ParameterError(f"{pool.path} is storage pool {existing} already")
+
+    def _insert(self, call: Call, pool: StoragePool, hosts: list[Host]) -> None:
+        with call.context.database.writing() as session:
+            self._refuse_known(session, pool)
             session.merge(pool)
+            session.flush()
+            for host in hosts:
+                if host.state == "Up":
+                    note_reached(session, pool.id, host.id)
             record_event(
                 session,
                 "STORAGE.POOL.CREATE",
-                f"Storage pool {pool.name} on host {host.name} was added",
+                f"Storage pool {pool.name} ({pool.path}) was added",
                 user=call.caller.user,
                 account_id=call.caller.account.id,
                 domain_id=call.caller.domain.id,
@@ -140,32 +208,60 @@ class UpdateStoragePool(SyncCommand, kw_only=True, frozen=True):
 
 
 class DeleteStoragePool(SyncCommand, kw_only=True, frozen=True):
-    """Deletes primary storage that has no volumes."""
+    """Deletes primary storage that has no volumes. Of a shared directory its templates go too."""
 
-    spec = Spec(access=ROOT, event="STORAGE.POOL.DELETE")
+    spec = Spec(access=ROOT, writes=False, wakes=True)
 
     id: Annotated[str, Ref(StoragePool)]
     forced: Annotated[bool, "accepted; volumes that are destroyed are gone already, others stay"] = False
 
     def run(self, call: Call) -> Response:
-        """Refuse while volumes are on it."""
-        pool = call.row(StoragePool, self.id)
-        refuse_if_used(
-            call.session, Volume, Volume.pool_id == pool.id, f"Storage pool {pool.name}", "volumes"
-        )
-        pool.removed = call.now()
+        """Refuse while volumes are on it; then have the hosts forget a shared one."""
+        with call.context.database.writing() as session:
+            pool = session.get_one(StoragePool, self.id)
+            item = f"Storage pool {pool.name}"
+            refuse_if_used(
+                session,
+                Volume,
+                or_(Volume.pool_id == pool.id, Volume.target_pool_id == pool.id),
+                item,
+                "volumes",
+            )
+            connected = select(Host).join(PoolHost, PoolHost.host_id == Host.id)
+            hosts = session.scalars(connected.where(PoolHost.pool_id == pool.id)).all()
+            session.execute(delete(PoolHost).where(PoolHost.pool_id == pool.id))
+            pool.removed = call.now()
+            record_event(
+                session,
+                "STORAGE.POOL.DELETE",
+                f"{item} ({pool.path}) was deleted",
+                user=call.caller.user,
+                account_id=call.caller.account.id,
+                domain_id=call.caller.domain.id,
+                resource_type="StoragePool",
+                resource_id=pool.id,
+            )
+        give_up(call.part(Runtime), pool, [host for host in hosts if host.state == "Up"])
         return DONE
 
 
-def read_pool_url(url: str) -> tuple[str, str]:
-    """Host name and pool name of `file://host/pool`. Raises `ParameterError`."""
+def read_pool_url(url: str) -> tuple[PoolKind, str, str]:
+    """Kind, host name and pool name of `file://host/pool`; or `SharedMountPoint://localhost/path`.
+
+    Raises `ParameterError`.
+    """
     parts = urlsplit(url)
     kind = SCHEMES.get(parts.scheme.lower())
-    if kind is not None and kind not in SUPPORTED:
+    if kind is not None and not TRAITS[kind].is_supported:
         # The rest of such a URL may hold a secret.
-        words = f"file://<host name>/<pool>; hosts have no driver for {kind} storage"
+        known = "file://<host name>/<pool> or SharedMountPoint://localhost/<path>"
+        words = f"{known}; hosts have no driver for {kind} storage"
         raise wrong_value("url", f"{parts.scheme}://…", words)
+    if kind == PoolKind.shared_directory:
+        if parts.netloc not in ("", "localhost") or not SHARED_PATH.fullmatch(parts.path):
+            raise wrong_value("url", url, "SharedMountPoint://localhost/<path of letters, digits and ._->")
+        return kind, "", parts.path
     path = parts.path.strip("/")
-    if parts.scheme != "file" or not path or "/" in path:
+    if kind is None or not path or "/" in path:
         raise wrong_value("url", url, "file://<host name>/<pool>")
-    return parts.netloc, path
+    return kind, parts.netloc, path

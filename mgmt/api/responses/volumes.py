@@ -8,6 +8,7 @@ from sqlalchemy import select
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import Owners, TagResponse, rows_by_id, tags_of, wire_time
+from mgmt.model.pools import StorageType
 from mgmt.model.states import VolumeState
 from mgmt.store.tables import DiskOffering, StoragePool, Template, Vm, Volume, VolumeUpload, Zone
 
@@ -73,7 +74,7 @@ def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
     offerings = rows_by_id(call, DiskOffering, (row.offering_id for row in rows))
     templates = rows_by_id(call, Template, (row.template_id for row in rows))
     uploads = _uploads(call, rows)
-    pools = rows_by_id(call, StoragePool, (row.pool_id for row in rows)) if call.caller.is_root else {}
+    pools = rows_by_id(call, StoragePool, (row.pool_id for row in rows))
     tags = tags_of(call, "Volume", rows)
     return [
         VolumeResponse(
@@ -87,7 +88,6 @@ def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
             state=row.state,
             created=wire_time(row.created),
             snapshotid=row.snapshot_id,
-            storagetype="local",
             hypervisor="KVM",
             provisioningtype="thin",
             destroyed=row.state == "Destroy",
@@ -99,7 +99,7 @@ def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
             **_attachment(row, vms.get(row.vm_id or "")),
             **_origin(offerings.get(row.offering_id or ""), templates.get(row.template_id or "")),
             **_upload(uploads.get(row.id)),
-            **_pool(pools.get(row.pool_id or "")),
+            **_pool(pools.get(row.pool_id or ""), is_shown=call.caller.is_root),
         )
         for row in rows
     ]
@@ -157,8 +157,10 @@ def _upload(upload: VolumeUpload | None) -> dict[str, Any]:
     return {"status": f"{upload.percent}% Downloaded" if upload.url else f"{upload.percent}% Uploaded"}
 
 
-def _pool(pool: StoragePool | None) -> dict[str, Any]:
-    return {} if pool is None else {"storageid": pool.id, "storage": pool.name}
+def _pool(pool: StoragePool | None, *, is_shown: bool) -> dict[str, Any]:
+    is_shared = pool is not None and pool.host_id is None
+    kind = {"storagetype": StorageType.shared if is_shared else StorageType.local}
+    return kind if pool is None or not is_shown else {**kind, "storageid": pool.id, "storage": pool.name}
 
 
 VOLUME = Entity(Volume, VolumeResponse, "volume", build_volumes)

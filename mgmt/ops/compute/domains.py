@@ -1,12 +1,13 @@
 """VMs on their hosts: the domain document from rows, put, and followed until it is so."""
 
+import logging
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mgmt.agents.errors import AgentError
+from mgmt.agents.errors import AgentError, AgentUnreachable
 from mgmt.agents.host import HostEndpoint
 from mgmt.alloc.sizes import size_of
 from mgmt.desired.domain import (
@@ -47,6 +48,7 @@ from systemvm.spec.host import Domain, DomainStatus, TemplatePull
 from systemvm.spec.ticket import TicketPurpose
 from systemvm.spec.types import Purpose
 
+log = logging.getLogger(__name__)
 #: Serial of the storage VM's data disk (see `systemvm.spec.appliances.Storage`).
 DATA_SERIAL = "pileus-data"
 STORAGE_PORT = 8444
@@ -136,6 +138,21 @@ def remove_vm(runtime: Runtime, vm_id: str, host_id: str | None) -> None:
         patiently(runtime, lambda: driver_of(runtime, host).delete_domain(host_endpoint(host), vm_id))
 
 
+def forget_vm(runtime: Runtime, vm_id: str, host_id: str) -> None:
+    """Remove a stopped VM's definition from a host that it does not start on; its volumes stay.
+
+    A host that does not answer is tidied up when it is back (`mgmt.reconcile.stale`).
+    """
+    with runtime.database.reading() as session:
+        host = session.get_one(Host, host_id)
+    if host.removed is not None:
+        return
+    try:
+        driver_of(runtime, host).delete_domain(host_endpoint(host), vm_id, keep_volumes=True)
+    except AgentUnreachable as error:
+        log.warning("VM %s stays defined on host %s for now, because %s", vm_id, host.name, error)
+
+
 def compile_domain(
     runtime: Runtime, session: Session, vm: Vm, power: str, *, is_arriving: bool = False
 ) -> Domain:
@@ -170,8 +187,8 @@ def compile_domain(
 
 
 def host_pool(pool: StoragePool) -> str:
-    """What the host calls a pool."""
-    return pool.path.strip("/").rpartition("/")[2]
+    """What hosts call a pool: a shared one by its id."""
+    return pool.id if pool.host_id is None else pool.path.strip("/").rpartition("/")[2]
 
 
 def disk_of(runtime: Runtime, session: Session, volume: Volume, *, is_arriving: bool = False) -> Disk:

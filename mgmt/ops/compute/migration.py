@@ -16,6 +16,7 @@ from mgmt.alloc.hosts import place
 from mgmt.alloc.pools import place_volume, require_room
 from mgmt.alloc.room import Demand
 from mgmt.model.errors import CloudError, ParameterError, Unavailable
+from mgmt.model.pools import StorageType
 from mgmt.model.states import VmState, VolumeKind
 from mgmt.ops.compute.domains import compile_domain, followed, has_failed, put_vm
 from mgmt.ops.compute.peers import fetch_base, peer_of, until_done
@@ -112,13 +113,14 @@ def _choose(session: Session, vm: Vm, host_id: str | None) -> Host:
 
 def moving(session: Session, vm: Vm, demand: Demand, source: Host) -> Demand:
     """What a VM needs of another host than `source`: also a pool, where its disks must move along."""
-    needs_pool = demand.needs_pool or bool(_local_volumes(session, vm))
-    return replace(demand, beside=source.id, acceleration=source.acceleration, needs_pool=needs_pool)
+    moved = {StorageType.local.value} if _local_volumes(session, vm) else set()
+    storage = demand.storage | moved
+    return replace(demand, beside=source.id, acceleration=source.acceleration, storage=storage)
 
 
 def _pool_for(session: Session, target: Host, volume: Volume, wanted: str | None) -> str:
     if wanted is None:
-        return place_volume(session, target.id, volume.size).id
+        return place_volume(session, target.id, volume.size, StorageType.local).id
     pool = session.get_one(StoragePool, wanted)
     if pool.host_id != target.id:
         raise ParameterError(f"storage pool {pool.name} is not on host {target.name}")

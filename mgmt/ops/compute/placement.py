@@ -9,7 +9,7 @@ from mgmt.alloc.affinity import affinity_of
 from mgmt.alloc.control import linklocal_address
 from mgmt.alloc.counted import set_vm_state
 from mgmt.alloc.hosts import place
-from mgmt.alloc.pools import place_volume
+from mgmt.alloc.pools import place_volume, shared_pools_of, storage_of
 from mgmt.alloc.room import Demand
 from mgmt.alloc.sizes import size_of
 from mgmt.model.errors import Unavailable
@@ -24,7 +24,8 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[s
     """Give a VM its host, its volumes their pools, a system VM its link-local address; state Starting.
 
     A VM that is placed already stays where it is, so doing it twice is the same as once. Returns the
-    host's id and name. Raises NoCapacity with every host's reason.
+    host's id and name, and as `left` the host that has its definition from before, if that is another.
+    Raises NoCapacity with every host's reason.
     """
     with runtime.locks.hold("placement"), runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id)
@@ -42,7 +43,8 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[s
         vm.host_id = host.id
         _give_pools(session, vm, host.id)
         spread_networks(session, vm)
-        return {"host_id": host.id, "host": host.name}
+        left = vm.last_host_id if vm.last_host_id != host.id else None
+        return {"host_id": host.id, "host": host.name, "left": left}
 
 
 def unplace_vm(runtime: Runtime, vm_id: str, state: VmState, reason: str = "") -> None:
@@ -73,15 +75,15 @@ def demand_of(session: Session, vm: Vm, host_id: str | None = None) -> Demand:
     offering = session.get_one(ServiceOffering, vm.offering_id)
     size = size_of(vm, offering)
     is_guest = vm.kind == VmKind.user
-    unplaced = select(Volume.id).where(
-        Volume.vm_id == vm.id, Volume.removed.is_(None), Volume.pool_id.is_(None)
-    )
+    unplaced = select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None), Volume.pool_id.is_(None))
     return Demand(
         zone_id=vm.zone_id,
         cpus=size.cpus,
         memory=size.memory,
         host_id=host_id,
-        needs_pool=session.scalar(unplaced.limit(1)) is not None,
+        pools=tuple(shared_pools_of(session, vm.id)),
+        storage=frozenset(storage_of(session, volume) for volume in session.scalars(unplaced)),
+        before=vm.last_host_id,
         tags=tuple(offering.host_tags),
         account_id=vm.account_id if is_guest else None,
         domain_id=vm.domain_id if is_guest else None,
@@ -105,7 +107,7 @@ def _check_pools(session: Session, vm: Vm) -> None:
 
 
 def tied_to(session: Session, vm: Vm) -> str | None:
-    """The host that has the VM's volumes."""
+    """The host that alone reaches volumes of the VM."""
     query = (
         select(StoragePool.host_id)
         .join(Volume, Volume.pool_id == StoragePool.id)
@@ -117,7 +119,8 @@ def tied_to(session: Session, vm: Vm) -> str | None:
 def _give_pools(session: Session, vm: Vm, host_id: str) -> None:
     for volume in session.scalars(select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None))):
         if volume.pool_id is None:
-            volume.pool_id = place_volume(session, host_id, volume.size).id
+            storage = storage_of(session, volume)
+            volume.pool_id = place_volume(session, host_id, volume.size, storage).id
             session.flush()
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.limits import count_all
+from mgmt.alloc.pools import host_of_volume
 from mgmt.model.errors import ParameterError
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import VmState, VolumeKind, VolumeState
@@ -16,7 +17,7 @@ from mgmt.ops.compute.vm_workflows import bring_up, fail_start, power_off, push_
 from mgmt.ops.endpoints import driver_of, host_endpoint, patiently
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.store.tables import Account, Host, StoragePool, Template, Vm, Volume
+from mgmt.store.tables import Account, Host, Template, Vm, Volume
 from mgmt.store.tables.base import now
 
 
@@ -135,9 +136,7 @@ def _make(runtime: Runtime, vm_id: str, host_id: str) -> None:
 def _remove(runtime: Runtime, volume_id: str) -> None:
     with runtime.database.reading() as session:
         volume = session.get_one(Volume, volume_id)
-        pool = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
-        vm_host = pool.host_id if pool else None
-        host = session.get(Host, vm_host) if vm_host else None
+        host = host_of_volume(session, volume)
     if host is not None:
         patiently(runtime, lambda: driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id))
     with runtime.database.writing() as session:

@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 from mgmt.alloc.counted import release_volumes
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import RuleState, VmState, VolumeKind, VolumeState
-from mgmt.ops.compute.domains import put_vm, remove_vm
+from mgmt.ops.compute.domains import forget_vm, put_vm, remove_vm
 from mgmt.ops.compute.placement import mark_volumes_ready, place_vm, unplace_vm
 from mgmt.ops.compute.states import change_vm, read_vm, set_vm
 from mgmt.ops.compute.vm_snapshots import drop_all
@@ -18,7 +18,7 @@ from mgmt.ops.network.host_networks import prepare_networks
 from mgmt.ops.network.networks import ensure_network, not_working
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.ops.storage.volumes import delete_volume, detach_volume, make_data_files
+from mgmt.ops.storage.volumes import delete_volume, detach_volume, make_data_files, remove_file
 from mgmt.store.tables import (
     AffinityMember,
     BalancerMember,
@@ -27,6 +27,7 @@ from mgmt.store.tables import (
     NicAddress,
     PortForwardingRule,
     PublicAddress,
+    StoragePool,
     Vm,
     Volume,
 )
@@ -130,6 +131,8 @@ def bring_up(runtime: Runtime, saga: Saga, vm_id: str, host_id: str | None, *, i
     """Steps that start a VM, on `host_id` if that is given. Of one that is new its routers know already."""
     placed: dict[str, Any] = saga.step("choose a host", lambda: _place(runtime, vm_id, host_id, is_new))
     host, networks = placed["host"], placed["networks"]
+    if placed["left"] is not None:
+        saga.step("take the VM from the host that had it", lambda: forget_vm(runtime, vm_id, placed["left"]))
     for network_id in placed["not_working"]:
         ensure_network(runtime, saga, network_id)
     saga.together(
@@ -236,6 +239,18 @@ def _remove_from_host(runtime: Runtime, vm_id: str) -> None:
     drop_all(runtime, vm_id)
     vm = read_vm(runtime, vm_id)
     remove_vm(runtime, vm_id, vm.host_id or vm.last_host_id)
+    for volume_id in _shared_roots(runtime, vm_id):
+        remove_file(runtime, volume_id)  # also where the host that had the VM is gone
+
+
+def _shared_roots(runtime: Runtime, vm_id: str) -> list[str]:
+    with runtime.database.reading() as session:
+        query = (
+            select(Volume.id)
+            .join(StoragePool, StoragePool.id == Volume.pool_id)
+            .where(Volume.vm_id == vm_id, Volume.kind == VolumeKind.root, Volume.removed.is_(None))
+        )
+        return list(session.scalars(query.where(StoragePool.host_id.is_(None))))
 
 
 def _remove_rows(runtime: Runtime, vm_id: str) -> None:

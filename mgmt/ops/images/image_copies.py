@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from mgmt.agents.errors import AgentError, AgentUnreachable
 from mgmt.agents.host import HostEndpoint
+from mgmt.alloc.pools import host_of_volume
 from mgmt.drivers.protocol import Driver
 from mgmt.model.errors import CloudError, Unavailable
 from mgmt.model.states import VmKind, VmState
@@ -22,7 +23,7 @@ from mgmt.ops.machines.documents import push_machine
 from mgmt.ops.runtime import Runtime
 from mgmt.pki import tickets
 from mgmt.pki.authority import vm_name
-from mgmt.store.tables import Host, StoragePool, Vm, Volume
+from mgmt.store.tables import Vm, Volume
 from systemvm.spec.appliances import TemplateState, TemplateStatus
 from systemvm.spec.host import CopyState, CopyStatus, VolumeCopy
 from systemvm.spec.ticket import TicketPurpose
@@ -82,7 +83,7 @@ def send_volume(
 def forget_copy(runtime: Runtime, volume_id: str, image_id: str) -> None:
     """Cancel a copy on its host, or have it forgotten. A host that does not answer forgets by itself."""
     with runtime.database.reading() as session:
-        host = _host_of(session, session.get_one(Volume, volume_id))
+        host = host_of_volume(session, session.get_one(Volume, volume_id))
     if host is None:
         return
     try:
@@ -124,7 +125,7 @@ def status_of(runtime: Runtime, zone_id: str, image_id: str) -> TemplateStatus |
 def _order(runtime: Runtime, volume_id: str, image_id: str) -> tuple[Driver, HostEndpoint, VolumeCopy]:
     with runtime.database.reading() as session:
         volume = session.get_one(Volume, volume_id)
-        host = _host_of(session, volume)
+        host = host_of_volume(session, volume)
         if host is None:
             raise Unavailable(f"volume {volume.name} is on no host yet: there is nothing to copy")
         storage = _storage_of(session, volume.zone_id)
@@ -144,21 +145,6 @@ def _order(runtime: Runtime, volume_id: str, image_id: str) -> tuple[Driver, Hos
             server_ca=runtime.authority.server_ca,
         )
         return driver_of(runtime, host), host_endpoint(host), copy
-
-
-def _host_of(session: Session, volume: Volume) -> Host | None:
-    """The host that has the file: its pool's, or of a shared pool the one that its VM is on."""
-    pool = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
-    if pool is None:
-        return None
-    if pool.host_id is not None:
-        return session.get(Host, pool.host_id)
-    vm = session.get(Vm, volume.vm_id) if volume.vm_id else None
-    host_id = (vm.host_id or vm.last_host_id) if vm else None
-    if host_id is not None:
-        return session.get(Host, host_id)
-    up = select(Host).where(Host.zone_id == volume.zone_id, Host.removed.is_(None), Host.state == "Up")
-    return session.scalars(up.order_by(Host.created, Host.id)).first()
 
 
 def _storage_of(session: Session, zone_id: str) -> Vm:

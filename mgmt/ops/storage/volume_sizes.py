@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.limits import release, reserve
-from mgmt.alloc.pools import require_room
+from mgmt.alloc.pools import host_of_volume, require_room
 from mgmt.model.errors import ParameterError
 from mgmt.model.resources import ResourceType
 from mgmt.model.states import VolumeKind, VolumeState
@@ -14,7 +14,7 @@ from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 from mgmt.ops.storage.volumes import make_file
-from mgmt.store.tables import Account, Host, StoragePool, Volume
+from mgmt.store.tables import Account, StoragePool, Volume
 
 
 def resize_volume(
@@ -88,8 +88,7 @@ def _grow_file(runtime: Runtime, volume_id: str) -> None:
 def _file_size(runtime: Runtime, volume_id: str) -> int:
     with runtime.database.reading() as session:
         volume = session.get_one(Volume, volume_id)
-        pool = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
-        host = session.get(Host, pool.host_id) if pool and pool.host_id else None
+        host = host_of_volume(session, volume)
     if host is None:
         return 0
     files = driver_of(runtime, host).all_volumes(host_endpoint(host))

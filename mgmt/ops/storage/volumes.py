@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.counted import release_volumes
-from mgmt.alloc.pools import place_volume
+from mgmt.alloc.pools import host_of_volume, is_reached_from, place_volume, storage_of
 from mgmt.model.errors import InUse, ParameterError, Unavailable
 from mgmt.model.states import VmState, VolumeKind, VolumeState
 from mgmt.ops.compute.domains import disk_of, put_as_it_is
@@ -88,13 +88,23 @@ def _attach(runtime: Runtime, volume_id: str, vm_id: str, device: int | None) ->
 def _choose_pool(session: Session, volume: Volume, vm: Vm) -> None:
     host_id = vm.host_id or vm.last_host_id
     pool = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
-    if pool is not None and host_id is not None and pool.host_id not in (None, host_id):
+    if host_id is None:
+        return
+    if pool is None:
+        volume.pool_id = place_volume(session, host_id, volume.size, storage_of(session, volume)).id
+    elif not session.scalar(select(is_reached_from(host_id)).where(StoragePool.id == pool.id)):
+        _refuse(session, volume, pool, vm)
+
+
+def _refuse(session: Session, volume: Volume, pool: StoragePool, vm: Vm) -> None:
+    if pool.host_id is not None:
         host = session.get_one(Host, pool.host_id)
         raise ParameterError(
-            f"volume {volume.name} is on host {host.name}, VM {vm.name} is not: local volumes cannot move"
+            f"volume {volume.name} is on host {host.name}, VM {vm.name} is not: migrateVolume moves it"
         )
-    if pool is None and host_id is not None:
-        volume.pool_id = place_volume(session, host_id, volume.size).id
+    raise ParameterError(
+        f"volume {volume.name} is in storage pool {pool.name}, which the host of VM {vm.name} does not reach"
+    )
 
 
 def _device(session: Session, vm: Vm, wanted: int | None) -> int:
@@ -160,8 +170,9 @@ def put_file(runtime: Runtime, volume_id: str, replace_by: spec.TemplatePull | N
     """Make or grow a volume's file, or make it anew; waits until it is so. Raises AgentError, Unavailable."""
     with runtime.database.reading() as session:
         volume = session.get_one(Volume, volume_id)
-        pool = session.get_one(StoragePool, volume.pool_id)
-        host = session.get_one(Host, pool.host_id)
+        host = host_of_volume(session, volume)
+        if host is None:
+            raise Unavailable(f"volume {volume.name} is in no pool yet")
         disk = disk_of(runtime, session, volume)
     base, replace = replace_by or disk.base, replace_by is not None
     document = spec.Volume(id=disk.id, pool=disk.pool, bytes=disk.bytes, base=base, serial=disk.serial)
@@ -192,8 +203,14 @@ def _remove_file(runtime: Runtime, volume_id: str) -> None:
         volume = session.get_one(Volume, volume_id)
         if volume.vm_id is not None:
             raise InUse(f"volume {volume.name} is attached to a VM: detach it first")
-        pool = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
-        host = session.get(Host, pool.host_id) if pool else None
+    remove_file(runtime, volume_id)
+
+
+def remove_file(runtime: Runtime, volume_id: str) -> None:
+    """Remove a volume's file, which no host may have in a VM; gone already is fine. Raises AgentError."""
+    with runtime.database.reading() as session:
+        volume = session.get_one(Volume, volume_id)
+        host = host_of_volume(session, volume)
     if host is not None:
         patiently(runtime, lambda: driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id))
 

@@ -93,7 +93,7 @@ class Host(Identified, Base, kw_only=True):
 class StoragePool(Identified, Base, kw_only=True):
     """Primary storage: a directory on one host (`scope` HOST), or one that a cluster or a zone shares.
 
-    Sizes in bytes.
+    `path` is what the host calls its own, or where a shared one is mounted on all. Sizes in bytes.
     """
 
     __tablename__ = "storage_pool"
@@ -110,6 +110,14 @@ class StoragePool(Identified, Base, kw_only=True):
     capacity: Mapped[int] = mapped_column(BigInteger, default=0)
     used: Mapped[int] = mapped_column(BigInteger, default=0)
     state: Mapped[str] = mapped_column(default="Up")
+
+
+class PoolHost(Base, kw_only=True):
+    """A host that reaches a shared pool, by its own last word."""
+
+    __tablename__ = "pool_host"
+    pool_id: Mapped[str] = mapped_column(ForeignKey("storage_pool.id"), primary_key=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("host.id"), primary_key=True, index=True)
 
 
 class ImageStore(Identified, Base, kw_only=True):

@@ -30,6 +30,7 @@ from systemvm.spec.host import (
     Domain,
     DomainSnapshot,
     HostState,
+    SharedPool,
     Volume,
     VolumeCopy,
     VolumeFetch,
@@ -141,14 +142,18 @@ class SimulatedHostServer:
             return simulator.delete_domain(host, subject, keep_volumes=keep)
         if kind in ("landings", "departures"):
             return self._moving(kind, method, subject, body)
-        if kind == "volumes":
-            return self._volume(method, subject, query, body)
+        if kind in ("pools", "volumes"):
+            return self._stored(kind, method, subject, query, body)
         if kind == "copies":
             return self._copy(method, subject, body)
         raise AgentNotFound("host", f"no {method} of {kind}")
 
-    def _volume(self, method: str, subject: str, query: dict[str, str], body: bytes) -> Any:
+    def _stored(self, kind: str, method: str, subject: str, query: dict[str, str], body: bytes) -> Any:
         simulator, host = self.simulator, self._host
+        if kind == "pools" and method == "PUT":
+            return simulator.put_pool(host, codec.decode(body, SharedPool))
+        if kind == "pools":
+            return simulator.delete_pool(host, subject)
         if subject.endswith("/fetch"):
             return {"done": simulator.fetch_volume(host, codec.decode(body, VolumeFetch))}
         if subject.endswith("/base"):

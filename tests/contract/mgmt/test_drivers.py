@@ -28,6 +28,7 @@ from systemvm.spec.host import (
     HostState,
     Landing,
     Peer,
+    SharedPool,
     Volume,
     VolumeCopy,
     VolumeFetch,
@@ -45,6 +46,7 @@ VM = "bbbbbbbb-0000-4000-8000-000000000001"
 DISK = "cccccccc-0000-4000-8000-000000000001"
 DATA = "cccccccc-0000-4000-8000-000000000002"
 ROUTER = "dddddddd-0000-4000-8000-000000000001"
+POOL = "cccccccc-0000-4000-8000-00000000000a"
 COPY = "ffffffff-0000-4000-8000-000000000001"
 NETWORK = "eeeeeeee-0000-4000-8000-000000000001"
 
@@ -198,6 +200,29 @@ def test_a_volume_of_its_own_outlives_its_vm(bench: Bench) -> None:
     assert set(bench.simulator.hosts[bench.host.address].volumes) == {DATA}
     bench.driver.delete_volume(bench.host, DATA)
     assert bench.simulator.hosts[bench.host.address].volumes == {}
+
+
+def test_hosts_share_a_pool_and_the_volumes_in_it(bench: Bench, other: HostEndpoint) -> None:
+    simulator, driver = bench.simulator, bench.driver
+    pool, volume = SharedPool(id=POOL, path="/mnt/x"), Volume(id=DATA, pool=POOL, bytes=1 << 20)
+    with pytest.raises(AgentConflict, match=POOL):
+        driver.put_pool(bench.host, pool)
+    with pytest.raises(AgentRefused, match="no pool"):
+        driver.put_volume(bench.host, volume)
+    new = msgspec.structs.replace(pool, is_new=True)
+    assert driver.put_pool(bench.host, new) == driver.put_pool(bench.host, pool)
+    assert driver.info(bench.host).pools[POOL][0] > 0
+    simulator.put_pool(other, pool)
+    driver.put_volume(bench.host, volume)
+    assert [found.pool for found in simulator.all_volumes(other)] == [POOL]
+    with pytest.raises(AgentConflict, match="has volumes"):
+        driver.delete_pool(bench.host, POOL)
+    simulator.delete_volume(other, DATA)
+    assert driver.all_volumes(bench.host) == []
+    for _ in range(2):
+        driver.delete_pool(bench.host, POOL)
+    assert POOL not in driver.info(bench.host).pools
+    assert POOL not in simulator.info(other).pools, "its mark is gone"
 
 
 def test_a_vm_goes_back_to_a_snapshot(bench: Bench) -> None:

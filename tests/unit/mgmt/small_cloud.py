@@ -8,17 +8,19 @@ from typing import Any
 from unittest.mock import patch
 
 from argon2 import PasswordHasher
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from mgmt.drivers.faults import Faults
 from mgmt.drivers.simulated_host import GIB
 from mgmt.drivers.simulated_time import SimulatedTime
 from mgmt.drivers.simulator import Simulator
+from mgmt.model.pools import PoolKind, StorageType
 from mgmt.model.states import Allocation, TemplateState
 from mgmt.ops.compute.vms import VmRequest, create_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
+from mgmt.ops.storage.shared_pools import connect_new, note_reached
 from mgmt.ops.workflows import run
 from mgmt.pki.authority import Authority
 from mgmt.store import passwords
@@ -29,6 +31,7 @@ from mgmt.store.tables import (
     Account,
     Base,
     Cluster,
+    DiskOffering,
     Host,
     ImageStore,
     Network,
@@ -195,6 +198,29 @@ def add_host(cloud: SmallCloud, name: str = "host2", address: str = "172.31.240.
     place = {"zone_id": first.zone_id, "host_id": host.id, "cluster_id": first.cluster_id}
     cloud.add(StoragePool(**place, name=f"primary of {name}", path="primary", capacity=1000 * GIB))
     return str(host.id)
+
+
+def add_shared_pool(cloud: SmallCloud, path: str = "/mnt/shared") -> StoragePool:
+    """A pool that all hosts of the zone share; from now on tenants' offerings ask for it."""
+    pool = StoragePool(
+        zone_id=cloud.zone_id,
+        name="shared",
+        path=path,
+        scope="ZONE",
+        type=PoolKind.shared_directory,
+        capacity=1000 * GIB,
+    )
+    hosts = cloud.rows(Host)
+    connect_new(cloud.runtime, pool, hosts)
+    with cloud.runtime.database.writing() as session:
+        session.add(pool)
+        session.flush()
+        for host in hosts:
+            note_reached(session, pool.id, host.id)
+        tenants = update(ServiceOffering).where(ServiceOffering.system_vm_type.is_(None))
+        session.execute(tenants.values(storage_type=StorageType.shared))
+        session.execute(update(DiskOffering).values(storage_type=StorageType.shared))
+    return pool
 
 
 def _fill(session: Session, cloud: SmallCloud, memory_mib: int) -> None:

@@ -1229,6 +1229,17 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_nic_vm_id"), ["vm_id"], unique=False)
 
     op.create_table(
+        "pool_host",
+        sa.Column("pool_id", sa.String(length=36), nullable=False),
+        sa.Column("host_id", sa.String(length=36), nullable=False),
+        sa.ForeignKeyConstraint(["host_id"], ["host.id"], name=op.f("fk_pool_host_host_id")),
+        sa.ForeignKeyConstraint(["pool_id"], ["storage_pool.id"], name=op.f("fk_pool_host_pool_id")),
+        sa.PrimaryKeyConstraint("pool_id", "host_id", name=op.f("pk_pool_host")),
+    )
+    with op.batch_alter_table("pool_host", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_pool_host_host_id"), ["host_id"], unique=False)
+
+    op.create_table(
         "public_address",
         sa.Column("zone_id", sa.String(length=36), nullable=False),
         sa.Column("range_id", sa.String(length=36), nullable=False),
@@ -1753,6 +1764,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_public_address_account_id"))
 
     op.drop_table("public_address")
+    with op.batch_alter_table("pool_host", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_pool_host_host_id"))
+
+    op.drop_table("pool_host")
     with op.batch_alter_table("nic", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_nic_vm_id"))
         batch_op.drop_index(

@@ -304,7 +304,7 @@ def test_a_volume_moves_with_the_template_that_nobody_else_has_any_more(
     for folder in ("templates", "images", "pool"):
         (tmp_path / folder).mkdir()
     templates = TemplateCache(tmp_path / "templates", tmp_path / "images", pull_timeout=1.0, backoff=0.01)
-    fetches = VolumeFetches(VolumeStore({"primary": tmp_path / "pool"}, templates), templates)
+    fetches = VolumeFetches(VolumeStore({"primary": tmp_path / "pool"}, templates))
 
     def peer(subject: str) -> Peer:
         files = host.clients.issue(subject + MIGRATION_SUFFIX).write(host.paths.pki, subject)

@@ -210,7 +210,7 @@ def test_a_vm_is_placed_by_its_offering_and_its_groups(bare_cloud: SmallCloud) -
     change(bare_cloud, ServiceOffering, mine.offering_id, host_tags=["ssd"])
     grouped(bare_cloud, APART, other, mine)
     assert place_vm(bare_cloud.runtime, mine.id)["host"] == "host4"
-    with pytest.raises(NoCapacity, match="host3 has no storage pool that is Up"):
+    with pytest.raises(NoCapacity, match="host3 has no local storage pool that is Up"):
         place_vm(bare_cloud.runtime, vm_on(bare_cloud, None, "third").id, ids["host3"])
 
 

@@ -3,7 +3,7 @@
 from mgmt.ops import names
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
 from tests.unit.mgmt.doctor.scenarios import Arguments, Scenario, refused, stopped_vm, town, volume_to_delete
-from tests.unit.mgmt.small_cloud import SmallCloud, add_host
+from tests.unit.mgmt.small_cloud import SmallCloud, add_host, add_shared_pool
 
 
 def vm_to_move(cloud: SmallCloud) -> Arguments:
@@ -45,7 +45,22 @@ def host_to_empty(cloud: SmallCloud) -> Arguments:
     return {"host_id": cloud.host_id}
 
 
+def in_shared_pool(cloud: SmallCloud) -> Arguments:
+    """A running VM in a pool that another host reaches too."""
+    there = add_host(cloud)
+    add_shared_pool(cloud)
+    return {"vm_id": town(cloud).vm.id, "host_id": there}
+
+
+def to_start_elsewhere(cloud: SmallCloud) -> Arguments:
+    arguments = in_shared_pool(cloud)
+    cloud.run(names.STOP_VM, vm_id=arguments["vm_id"])
+    return arguments
+
+
 MOVES = (
+    Scenario(names.START_VM, to_start_elsewhere, "start on another host over a shared pool"),
+    Scenario(names.MIGRATE_VM, in_shared_pool, "migrate VM over a shared pool"),
     Scenario(names.MIGRATE_VM, vm_to_move, "migrate VM"),
     Scenario(names.MIGRATE_VM, refused("put_landing", vm_to_move), "migrate VM, refused there", False),
     Scenario(names.MIGRATE_VM, refused("depart", vm_to_move), "migrate VM, refused here", False),

@@ -52,8 +52,8 @@ def place(admin: Client) -> dict[str, str]:
     return {**where, "clusterid": cluster["id"]}
 
 
-def add_host(admin: Client, place: dict[str, str]) -> dict[str, object]:
-    answer = admin.get("addHost", hypervisor="Simulator", url="https://172.20.0.2:8445", **place)
+def add_host(admin: Client, place: dict[str, str], address: str = "172.20.0.2") -> dict[str, object]:
+    answer = admin.get("addHost", hypervisor="Simulator", url=f"https://{address}:8445", **place)
     (host,) = answer["host"]
     return dict(host)
 
@@ -92,7 +92,6 @@ def test_a_pool_is_one_of_the_hosts(admin: Client, place: dict[str, str]) -> Non
         ("RBD://user:secret@h/x", "RBD"),
         ("iscsi://h/iqn/0", "Iscsi"),
         ("clvm://h/vg", "CLVM"),
-        ("SharedMountPoint://h/mnt/x", "SharedMountPoint"),
     ):
         refused = admin("createStoragePool", url=url, **wanted)
         assert (refused.status, f"no driver for {kind} storage" in refused.error) == (431, True)
@@ -109,6 +108,61 @@ def test_a_pool_is_one_of_the_hosts(admin: Client, place: dict[str, str]) -> Non
     admin.get("deleteHost", id=host["id"])
     assert admin.get("listHosts") == {}
     assert add_host(admin, place)["state"] == "Up", "a host can come back"
+
+
+def test_a_shared_folder_is_checked_on_all_hosts_of_its_scope(
+    api: Api, admin: Client, place: dict[str, str]
+) -> None:
+    wanted = {"name": "s", "url": "SharedMountPoint://localhost/mnt/s", "provider": "DefaultPrimary", **place}
+    assert "addHost first" in admin("createStoragePool", **wanted).error
+    hosts = [add_host(admin, place, address) for address in ("172.20.0.2", "172.20.0.3")]
+    simulator = api.context.parts[Runtime].drivers["simulator"]
+    simulator.hosts["172.20.0.3"].unmounted.add("/mnt/s")
+    refused = admin("createStoragePool", **wanted)
+    assert (refused.status, "cannot use /mnt/s as storage pool s" in refused.error) == (431, True)
+    assert hosts[1]["name"] in refused.error
+    simulator.hosts["172.20.0.3"].unmounted.clear()
+    for wrong in (
+        {"url": "SharedMountPoint://nas/mnt/s"},
+        {"url": "SharedMountPoint://localhost/mnt/../etc"},
+        {"url": "SharedMountPoint://localhost/mnt/a b"},
+        {"scope": "HOST"},
+        {"provider": "NetApp"},
+        {"scope": "CLUSTER", "clusterid": None},
+    ):
+        assert admin("createStoragePool", **{**wanted, **wrong}).status == 431, wrong
+    pool = admin.get("createStoragePool", tags="fast", **wanted)["storagepool"]
+    shown = {key: pool[key] for key in ("type", "scope", "path", "clusterid", "tags", "state")}
+    assert shown == {
+        "type": "SharedMountPoint",
+        "scope": "CLUSTER",
+        "path": "/mnt/s",
+        "clusterid": place["clusterid"],
+        "tags": "fast",
+        "state": "Up",
+    }
+    assert pool["disksizetotal"] > 0
+    assert "ipaddress" not in pool
+    assert "is storage pool s already" in admin("createStoragePool", **wanted).error
+    for host in hosts:
+        assert admin.get("listStoragePools", hostid=host["id"])["storagepool"] == [pool]
+        admin.get("deleteHost", id=host["id"])
+    admin.get("deleteStoragePool", id=pool["id"])
+    assert simulator.folders["/mnt/s"].pool == pool["id"], "nobody was there to be told"
+
+
+def test_a_zone_shares_a_folder_until_it_is_given_up(api: Api, admin: Client, place: dict[str, str]) -> None:
+    add_host(admin, place)
+    wanted = {"name": "z", "zoneid": place["zoneid"], "scope": "zone", "hypervisor": "Simulator"}
+    url = "SharedMountPoint://localhost/mnt/z"
+    pool = admin.get("createStoragePool", url=url, **wanted)["storagepool"]
+    assert (pool["scope"], "clusterid" in pool) == ("ZONE", False)
+    admin.get("deleteStoragePool", id=pool["id"], forced=True)
+    folder = api.context.parts[Runtime].drivers["simulator"].folders["/mnt/z"]
+    assert folder.pool == ""
+    (event,) = admin.get("listEvents", type="STORAGE.POOL.DELETE")["event"]
+    assert event["resourceid"] == pool["id"]
+    assert admin.get("createStoragePool", url=url, **wanted)["storagepool"]["state"] == "Up"
 
 
 def test_a_host_is_disabled_and_enabled(admin: Client, place: dict[str, str]) -> None:
