@@ -58,6 +58,7 @@ class HostBench:
             key=str(key),
             client_ca=str(self.paths.pki / "clients.pem"),
             pools={"primary": str(self.paths.pools / "primary")},
+            pool_roots=(tempfile.gettempdir(),),
             acceleration="qemu",
             bridges=(
                 Bridge(name=CLOUD, addresses=("169.254.0.1/16",)),

@@ -15,6 +15,7 @@ from systemvm.spec.host import (
     Landing,
     Peer,
     Power,
+    SharedPool,
     Volume,
     VolumeFetch,
 )
@@ -147,3 +148,42 @@ def test_a_volume_is_fetched_with_the_snapshots_in_it(pair: Pair, vm: Vm) -> Non
     assert pair.there.request("POST", f"{path}/revert", snapshot).json()["state"] == "stopped"
     assert other.put()["state"] == "running"
     wait_for_text(other.log, "BOOTED", BOOT_SECONDS)
+
+
+def test_hosts_share_a_folder_and_a_vm_goes_from_one_to_the_other(pair: Pair, tmp_path: Path) -> None:
+    """Over one file: never on both at once, moved by its memory alone, stopped here and started there."""
+    pool = SharedPool(id=str(uuid4()), path=str(tmp_path.resolve()))
+    path = f"/v1/pools/{pool.id}"
+    assert "mount it there" in pair.there.request("PUT", path, pool).text, "the mark is missing"
+    pair.here.put(path, msgspec.structs.replace(pool, is_new=True))
+    pair.there.put(path, pool)
+    vm = Vm(pair.here)
+    vm.root = msgspec.structs.replace(vm.root, pool=pool.id)
+    other = Vm(pair.there, uuid=vm.uuid)
+    other.root = vm.root
+    file = tmp_path / f"{vm.root.id}.qcow2"
+    assert vm.put()["state"] == "running"
+    wait_for_text(vm.log, "VIRTIO", BOOT_SECONDS)
+    assert 'Failed to get "write" lock' in str(other.put(500)), "QEMU locks what it writes to"
+    assert file.exists()
+
+    told = pair.there.put(f"/v1/landings/{vm.uuid}", vm.document())
+    landing = msgspec.convert(told, Landing)
+    assert landing.disks == {vm.root.id: str(file)}
+    departure = Departure(to=pair.peer(pair.there, vm.uuid), landing=landing)
+    assert pair.here.put(f"/v1/departures/{vm.uuid}?wait=120", departure)["state"] == "stopped"
+    assert other.put()["state"] == "running"
+    assert pair.here.request("DELETE", f"/v1/domains/{vm.uuid}?keep_volumes=1").status_code == 204
+    assert (other.boots(), other.state()) == (0, "running")
+
+    other.put(query="?force=1", power=Power.stopped)
+    assert pair.there.request("DELETE", f"/v1/domains/{vm.uuid}?keep_volumes=1").status_code == 204
+    assert vm.put()["state"] == "running", "and back, by a start"
+    assert [volume["pool"] for volume in pair.there.get("/v1/volumes")] == [pool.id]
+    assert [entry.name for entry in (tmp_path / "templates").iterdir()] == ["catalog-probe-1.img"]
+    assert "has volumes" in pair.there.request("DELETE", path).text
+    assert pair.here.request("DELETE", f"/v1/domains/{vm.uuid}").status_code == 204
+    for bench in (pair.here, pair.there):
+        assert bench.get("/v1/volumes") == []
+        assert bench.request("DELETE", path).status_code == 204
+    assert list(tmp_path.iterdir()) == []
