@@ -11,6 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from mgmt.api.membership import find_membership, is_invited, project_accounts_of, share_project
+from mgmt.api.offering_domains import may_use
 from mgmt.model.errors import PermissionDenied
 from mgmt.model.states import AccountType, AddressState, Allocation, RoleType
 from mgmt.store import tables
@@ -123,8 +124,8 @@ def _root(caller: Caller, session: Session, row: Any, use: bool) -> bool:
     return caller.is_root
 
 
-def _shared(caller: Caller, session: Session, row: Any, use: bool) -> bool:
-    return use or caller.is_root
+def _offering(caller: Caller, session: Session, row: Any, use: bool) -> bool:
+    return caller.is_root or (use and may_use(session, row.id, caller.domain.path))
 
 
 def _zone(caller: Caller, session: Session, row: Any, use: bool) -> bool:
@@ -262,7 +263,7 @@ OFFERINGS = (tables.ServiceOffering, tables.DiskOffering, tables.NetworkOffering
 POLICIES: dict[type[Identified], Policy] = {
     **dict.fromkeys(OWNED, _owned),
     **dict.fromkeys(INFRASTRUCTURE, _root),
-    **dict.fromkeys(OFFERINGS, _shared),
+    **dict.fromkeys(OFFERINGS, _offering),
     tables.Zone: _zone,
     tables.Template: _template,
     tables.Domain: _domain,

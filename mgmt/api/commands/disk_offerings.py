@@ -1,13 +1,15 @@
 """Disk offerings."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
+from sqlalchemy import Select
 
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.service_offerings import offering_state
 from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.offering_domains import DOMAIN_WORDS, add_offering, for_domains
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.offerings import DISK_OFFERING
@@ -27,9 +29,13 @@ class ListDiskOfferings(ListCommand, kw_only=True, frozen=True):
     name: Annotated[str | None, Equals(DiskOffering.name)] = None
     state: Annotated[str | None, Equals(DiskOffering.state)] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
-    domainid: Annotated[str | None, Ref(Domain, use=True)] = None
+    domainid: Annotated[str | None, Ref(Domain, use=True), "list only those for this domain"] = None
     listall: bool = False
     isrecursive: bool = False
+
+    def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
+        """Those that the caller, and the domain that was named, may use."""
+        return for_domains(call, query, DiskOffering.id, self.domainid)
 
 
 class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
@@ -44,6 +50,7 @@ class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
     storagetype: Annotated[str, "local (the default) or shared: which storage pools its disks go to"] = (
         StorageType.local
     )
+    domainid: Annotated[list[str] | None, Ref(Domain), DOMAIN_WORDS] = None
 
     def run(self, call: Call) -> DiskOffering:
         """Check and insert."""
@@ -58,8 +65,7 @@ class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
             customized=self.customized,
             storage_type=self.storagetype,
         )
-        call.session.add(offering)
-        return offering
+        return add_offering(call.session, offering, self.domainid)
 
 
 class UpdateDiskOffering(SyncCommand, kw_only=True, frozen=True):

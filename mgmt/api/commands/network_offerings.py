@@ -7,6 +7,7 @@ from sqlalchemy import Select
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.offering_domains import DOMAIN_WORDS, add_offering, for_domains
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.offerings import NETWORK_OFFERING
@@ -35,10 +36,11 @@ class ListNetworkOfferings(ListCommand, kw_only=True, frozen=True):
     forvpc: Annotated[bool | None, "true for those of VPC tiers: none yet"] = None
     networkid: Annotated[str | None, Ref(Network), "only those this network could change to"] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
-    domainid: Annotated[str | None, Ref(Domain, use=True)] = None
+    domainid: Annotated[str | None, Ref(Domain, use=True), "list only those for this domain"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Guests' offerings; system ones by id or traffic type, for root only."""
+        query = for_domains(call, query, NetworkOffering.id, self.domainid)
         shows_system = call.caller.is_root and (self.traffictype is not None or self.id is not None)
         if not shows_system:
             query = query.where(NetworkOffering.traffic_type == "Guest")
@@ -70,6 +72,7 @@ class CreateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
     enable: Annotated[bool, "true: users may choose it at once; else updateNetworkOffering enables it"] = (
         False
     )
+    domainid: Annotated[list[str] | None, Ref(Domain), DOMAIN_WORDS] = None
 
     def run(self, call: Call) -> NetworkOffering:
         """Check and insert; disabled as in the original, unless asked otherwise."""
@@ -92,8 +95,7 @@ class CreateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
             availability=self.availability,
             state="Enabled" if self.enable else "Disabled",
         )
-        call.session.add(offering)
-        return offering
+        return add_offering(call.session, offering, self.domainid)
 
 
 class UpdateNetworkOffering(SyncCommand, kw_only=True, frozen=True):

@@ -9,6 +9,7 @@ from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.hosts import read_tags
 from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.offering_domains import DOMAIN_WORDS, add_offering, for_domains
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.offerings import SERVICE_OFFERING
@@ -41,7 +42,7 @@ class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
     state: Annotated[str | None, Equals(ServiceOffering.state)] = None
     virtualmachineid: Annotated[str | None, Ref(Vm), "only those this VM could change to"] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
-    domainid: Annotated[str | None, Ref(Domain, use=True)] = None
+    domainid: Annotated[str | None, Ref(Domain, use=True), "list only those for this domain"] = None
     listall: bool = False
     isrecursive: bool = False
     projectid: str | None = None
@@ -50,6 +51,7 @@ class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
         """System VMs' offerings only when asked for by an administrator."""
         if self.issystem and not call.caller.is_root:
             raise PermissionDenied("Offerings of system VMs are for administrators; leave issystem away")
+        query = for_domains(call, query, ServiceOffering.id, self.domainid)
         if self.virtualmachineid is not None:
             vm = call.row(Vm, self.virtualmachineid)
             query = query.where(ServiceOffering.id != vm.offering_id)
@@ -82,6 +84,7 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
     )
     issystem: Annotated[bool, "true for system VMs"] = False
     systemvmtype: Annotated[str | None, "domainrouter, consoleproxy or secondarystoragevm"] = None
+    domainid: Annotated[list[str] | None, Ref(Domain), DOMAIN_WORDS] = None
 
     def run(self, call: Call) -> ServiceOffering:
         """Check and insert."""
@@ -109,8 +112,7 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
             storage_type=self.storagetype,
             system_vm_type=self.systemvmtype,
         )
-        call.session.add(offering)
-        return offering
+        return add_offering(call.session, offering, self.domainid)
 
     def _size(self, name: str, fixed: int | None, least: int | None, most: int | None, default: int) -> int:
         """A fixed size, or the least one of a custom offering. Raises `ParameterError`."""

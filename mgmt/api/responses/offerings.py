@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 
 from mgmt.api.call import Call
+from mgmt.api.offering_domains import DomainNames, domains_of
 from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import wire_time
 from mgmt.api.responses.networks import NetworkService, services
@@ -37,10 +38,13 @@ class ServiceOfferingResponse(Response):
     rootdisksize: int | None = None
     hosttags: str | None = None
     serviceofferingdetails: dict[str, str] | None = None
+    domain: str | None = None
+    domainid: str | None = None
 
 
 def service_offering_responses(call: Call, rows: Sequence[ServiceOffering]) -> list[ServiceOfferingResponse]:
     """Service offerings on the wire."""
+    domains = domains_of(call.session, [row.id for row in rows])
     return [
         ServiceOfferingResponse(
             id=row.id,
@@ -63,6 +67,7 @@ def service_offering_responses(call: Call, rows: Sequence[ServiceOffering]) -> l
             state=row.state,
             systemvmtype=row.system_vm_type,
             rootdisksize=row.root_disk_bytes // GIB or None,
+            **domains.get(row.id, {}),
         )
         for row in rows
     ]
@@ -95,10 +100,13 @@ class DiskOfferingResponse(Response):
     provisioningtype: str
     displayoffering: bool
     state: str
+    domain: str | None = None
+    domainid: str | None = None
 
 
 def disk_offering_responses(call: Call, rows: Sequence[DiskOffering]) -> list[DiskOfferingResponse]:
     """Disk offerings on the wire."""
+    domains = domains_of(call.session, [row.id for row in rows])
     return [
         DiskOfferingResponse(
             id=row.id,
@@ -111,6 +119,7 @@ def disk_offering_responses(call: Call, rows: Sequence[DiskOffering]) -> list[Di
             provisioningtype="thin",
             displayoffering=True,
             state=row.state,
+            **domains.get(row.id, {}),
         )
         for row in rows
     ]
@@ -140,6 +149,8 @@ class NetworkOfferingResponse(Response):
     service: list[NetworkService]
     networkrate: int | None = None
     serviceofferingid: str | None = None
+    domain: str | None = None
+    domainid: str | None = None
 
 
 def network_offering_responses(call: Call, rows: Sequence[NetworkOffering]) -> list[NetworkOfferingResponse]:
@@ -148,10 +159,13 @@ def network_offering_responses(call: Call, rows: Sequence[NetworkOffering]) -> l
         ServiceOffering.system_vm_type == ROUTER_OFFERING, ServiceOffering.removed.is_(None)
     )
     router = call.session.scalars(query.order_by(ServiceOffering.created)).first()
-    return [_network_offering(row, router) for row in rows]
+    domains = domains_of(call.session, [row.id for row in rows])
+    return [_network_offering(row, router, domains.get(row.id, {})) for row in rows]
 
 
-def _network_offering(row: NetworkOffering, router: str | None) -> NetworkOfferingResponse:
+def _network_offering(
+    row: NetworkOffering, router: str | None, domains: DomainNames
+) -> NetworkOfferingResponse:
     return NetworkOfferingResponse(
         id=row.id,
         name=row.name,
@@ -170,6 +184,7 @@ def _network_offering(row: NetworkOffering, router: str | None) -> NetworkOfferi
         created=wire_time(row.created),
         service=services(row),
         serviceofferingid=router,
+        **domains,
     )
 
 

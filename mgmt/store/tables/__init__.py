@@ -38,7 +38,7 @@ from mgmt.store.tables.network import (
     PortForwardingRule,
     PublicAddress,
 )
-from mgmt.store.tables.offerings import DiskOffering, NetworkOffering, ServiceOffering
+from mgmt.store.tables.offerings import DiskOffering, NetworkOffering, OfferingDomain, ServiceOffering
 from mgmt.store.tables.operations import (
     Alert,
     Annotation,
@@ -100,6 +100,7 @@ __all__ = [
     "NetworkOffering",
     "Nic",
     "NicAddress",
+    "OfferingDomain",
     "PhysicalNetwork",
     "Pod",
     "PoolHost",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, String
+from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mgmt.store.tables.base import Base, Identified
@@ -57,3 +57,11 @@ class NetworkOffering(Identified, Base, kw_only=True):
     availability: Mapped[str] = mapped_column(default="Optional")
     is_default: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(default="Enabled")
+
+
+class OfferingDomain(Base, kw_only=True):
+    """A domain for whose accounts, and those below it, an offering is; one without is for everybody."""
+
+    __tablename__ = "offering_domain"
+    offering_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domain.id"), primary_key=True)

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from mgmt.alloc.addresses import claim
+from mgmt.api.offering_domains import add_offering, may_use
 from mgmt.model.configuration import MEMORY_OVERPROVISIONING, Scope
 from mgmt.model.notices import AlertType, CapacityType
 from mgmt.ops import names
@@ -15,7 +16,17 @@ from mgmt.ops.usage import aggregate
 from mgmt.reconcile.alerts import update_alerts
 from mgmt.reconcile.sweep import Sweeper
 from mgmt.store.configured import configured, set_value
-from mgmt.store.tables import Alert, Cluster, Host, Network, UsageRecord, UsageSpan, VlanRange
+from mgmt.store.tables import (
+    Alert,
+    Cluster,
+    Domain,
+    Host,
+    Network,
+    ServiceOffering,
+    UsageRecord,
+    UsageSpan,
+    VlanRange,
+)
 from tests.postgres import postgres
 from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
 
@@ -75,3 +86,15 @@ def test_the_owners_own_range_comes_first(cloud: SmallCloud) -> None:
         session.get_one(VlanRange, shared.id).domain_id = cloud.domain_id
     with cloud.runtime.database.writing() as session:
         assert claim(session, network=session.get_one(Network, network.id)).range_id == shared.id
+
+
+def test_offerings_of_a_domain(cloud: SmallCloud) -> None:
+    below = cloud.add(Domain(name="a_b", path="/a_b/"))
+    offering = ServiceOffering(name="theirs", display_text="theirs", cpus=1, memory=128)
+    with cloud.runtime.database.writing() as session:
+        made = add_offering(session, offering, [below.id]).id
+    with cloud.runtime.database.reading() as session:
+        paths = ("/a_b/", "/a_b/c/", "/axb/", "/")
+        assert [may_use(session, made, path) for path in paths] == [True, True, False, False]
+        everybodys = session.scalars(select(ServiceOffering.id).where(ServiceOffering.id != made)).first()
+        assert may_use(session, str(everybodys), "/")

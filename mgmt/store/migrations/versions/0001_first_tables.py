@@ -270,6 +270,13 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_image_store_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
+        "offering_domain",
+        sa.Column("offering_id", sa.String(length=36), nullable=False),
+        sa.Column("domain_id", sa.String(length=36), nullable=False),
+        sa.ForeignKeyConstraint(["domain_id"], ["domain.id"], name=op.f("fk_offering_domain_domain_id")),
+        sa.PrimaryKeyConstraint("offering_id", "domain_id", name=op.f("pk_offering_domain")),
+    )
+    op.create_table(
         "physical_network",
         sa.Column("zone_id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -2043,6 +2050,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_physical_network_zone_id"))
 
     op.drop_table("physical_network")
+    op.drop_table("offering_domain")
     with op.batch_alter_table("image_store", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_image_store_zone_id"))
 

@@ -1,5 +1,7 @@
 """Tags and offerings."""
 
+from typing import Any
+
 import pytest
 
 from mgmt.api.testing import Api, Client
@@ -104,3 +106,37 @@ def test_network_offerings(api: Api, admin: Client) -> None:
     assert admin("deleteNetworkOffering", id=default["id"]).status == 431
     admin.get("deleteNetworkOffering", id=made["id"])
     assert admin.get("createNetworkOffering", enable=True, **wanted)["networkoffering"]["state"] == "Enabled"
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "use", "parameter"),
+    [
+        ("ServiceOffering", {"cpunumber": 1, "memory": 128}, "deployVirtualMachine", "serviceofferingid"),
+        ("DiskOffering", {"disksize": 1}, "createVolume", "diskofferingid"),
+        (
+            "NetworkOffering",
+            {"guestiptype": "Isolated", "traffictype": "Guest", "supportedservices": "Dhcp", "enable": True},
+            "createNetwork",
+            "networkofferingid",
+        ),
+    ],
+)
+def test_offerings_are_for_the_domains_they_are_made_for(
+    api: Api, admin: Client, zone: str, kind: str, more: dict[str, Any], use: str, parameter: str
+) -> None:
+    key = kind.lower()
+    place = admin.get("createDomain", name=f"of_{key}")["domain"]["id"]
+    below = admin.get("createDomain", name="below", parentdomainid=place)["domain"]["id"]
+    made = admin.get(f"create{kind}", name="theirs", domainid=place, **more)[key]
+    assert (made["domain"], made["domainid"]) == (f"of_{key}", place)
+    inside, outside = api.account("in", domain=f"/of_{key}/below/"), api.account("out")
+    admin.get("updateZone", id=zone, allocationstate="Enabled")
+    for caller, sees in ((inside, True), (outside, False), (admin, True)):
+        assert (caller.get(f"list{kind}s", name="theirs") != {}) == sees
+    assert admin.get(f"list{kind}s", name="theirs", domainid=below)[key] == [made]
+    root = admin.get("listDomains", level=0)["domain"][0]["id"]
+    assert admin.get(f"list{kind}s", name="theirs", domainid=root) == {}
+    sent = {"name": "x", "zoneid": zone, "templateid": "x", parameter: made["id"]}
+    refusal = outside(use, **sent)
+    assert (refusal.status, "does not have permission to use" in refusal.error) == (531, True)
+    assert "permission" not in inside(use, **sent).error
