@@ -72,7 +72,7 @@ def test_service_offerings(admin: Client) -> None:
     for wrong in (
         {"cpunumber": 0},
         {"memory": 1},
-        {"storagetype": "shared"},
+        {"storagetype": "tape"},
         {"systemvmtype": "domainrouter"},
     ):
         wanted = {"name": "w", "cpunumber": 1, "memory": 128, **wrong}
