@@ -2,14 +2,17 @@
 
 import argparse
 import logging
+import signal
 import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
+from appliance.hostagent.changes import Changes
 from appliance.hostagent.config import HostAgentConfig, read_config
 from appliance.hostagent.networks import HostNetworks
 from appliance.hostagent.tls import ServerTls
@@ -68,6 +71,7 @@ def load_app(config: HostAgentConfig, paths: Paths) -> Any:
     from appliance.hostagent.host import Host
 
     host = Host(config, paths, libvirt_uri(paths))
+    _let_go_at_the_end(host.hypervisor.changes)
     for name in host.volumes.clear_unfinished():
         _log.warning("%s is removed, because the agent ended before it was done", name)
     try:
@@ -75,6 +79,18 @@ def load_app(config: HostAgentConfig, paths: Paths) -> Any:
     except EngineError as error:
         _log.warning("VMs are read back later: %s", error)
     return create_app(host)
+
+
+def _let_go_at_the_end(changes: Changes) -> None:
+    """Whoever waits for changes must not hold up the end of the worker, which waits for all requests."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        changes.close()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def main(arguments: list[str]) -> int:

@@ -112,6 +112,10 @@ def _add_domain_routes(app: Flask, host: Host) -> None:
     def domains() -> Response:
         return _answer(host.domains.list())
 
+    @app.get("/v1/changes")
+    def changes() -> Response:
+        return _answer({"mark": host.hypervisor.changes.wait(request.args.get("seen", ""), _wait())})
+
     @app.get("/v1/domains/<uuid>")
     def get_domain(uuid: str) -> Response:
         return _answer(host.domains.get(_uuid(uuid)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import libvirt
 
+from appliance.hostagent.changes import Changes, run_events
 from appliance.hostagent.domain_xml import NAME_PREFIX
 from appliance.hostagent.errors import Conflict, HypervisorUnavailable
 
@@ -30,7 +31,7 @@ _SHUTOFF_REASONS = {
     libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN: "not started since libvirtd was",
     libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: "powered off from inside",
     libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: "stopped by the host",
-    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: "its process ended",
     libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: "migrated to another host",
     libvirt.VIR_DOMAIN_SHUTOFF_SAVED: "saved",
     libvirt.VIR_DOMAIN_SHUTOFF_FAILED: "did not start",
@@ -53,6 +54,8 @@ class Hypervisor:
         self._uri = uri
         self._lock = threading.Lock()
         self._connection: Any = None
+        self.changes = Changes()
+        run_events()
         # Without it libvirt prints every error to stderr, besides raising it.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
 
@@ -65,6 +68,7 @@ class Hypervisor:
                     return self._connection
             try:
                 self._connection = libvirt.open(self._uri)
+                self.changes.follow(self._connection)
             except libvirt.libvirtError as error:
                 self._connection = None
                 raise HypervisorUnavailable(f"libvirtd does not answer: {error}") from None

@@ -21,8 +21,9 @@ from systemvm.spec.host import HOST_AGENT_PORT, Bridge
 HOST_AGENT = "pileus-hostagent"
 RELAY = "pileus-relay"
 MGMT = "pileus-mgmt"
+KEEPER = "pileus-keeper"
 #: Stop order: clients before what they use.
-ALL_DAEMONS = (MGMT, RELAY, HOST_AGENT)
+ALL_DAEMONS = (KEEPER, MGMT, RELAY, HOST_AGENT)
 #: Seconds until a daemon that was started listens.
 LISTEN_DEADLINE = 60.0
 
@@ -67,6 +68,12 @@ def start_mgmt(paths: Paths, daemons: Daemons, settings: Settings) -> None:
     """Start the management server as its unprivileged user. Raises StepFailed if it does not listen."""
     daemons.ensure(_python_daemon(MGMT, "mgmt.server", paths, user=settings.user))
     wait_for_port(MGMT, settings.api_address, settings.api_port, daemons)
+
+
+def start_keeper(paths: Paths, daemons: Daemons) -> None:
+    """Where daemons are plain processes: somebody who starts them again when they die."""
+    argv = (sys.executable, "-m", "appliance.launcher.keeper", str(paths.daemons))
+    daemons.ensure(Daemon(name=KEEPER, argv=argv, environment=environment(paths)))
 
 
 def ensure_user(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from appliance.launcher import client, node
-from appliance.launcher.daemons import machine_daemons
+from appliance.launcher.daemons import machine_daemons, uses_systemd
 from appliance.launcher.libvirt import DAEMON_NAME
 from appliance.launcher.settings import Settings
 from appliance.launcher.steps import StepFailed
@@ -45,6 +45,8 @@ def print_status(paths: Paths, settings: Settings, console: Console) -> None:
     daemons = machine_daemons(paths)
     table = Table("daemon", "state", "log", box=None)
     for name in (DAEMON_NAME, *reversed(node.ALL_DAEMONS)):
+        if name == node.KEEPER and uses_systemd():
+            continue  # systemd keeps them
         state = "[green]runs[/]" if daemons.is_running(name) else "[red]stopped[/]"
         table.add_row(name, state, str(paths.daemons / f"{name}.log"))
     console.print(table)

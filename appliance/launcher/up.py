@@ -130,6 +130,8 @@ def _hypervisor(bringup: Bringup) -> str:
     start_libvirt(bringup.paths, bringup.daemons, settings.host, cgroups=has_systemd())
     config = node.host_agent_config(bringup.paths, settings, found.kind)
     node.start_host_agent(bringup.paths, bringup.daemons, config)
+    if not uses_systemd():
+        node.start_keeper(bringup.paths, bringup.daemons)
     mode = "KVM" if found.kind == "kvm" else "TCG"
     way_out = f"guests leave through {settings.uplink}" if settings.uplink else "the public network is closed"
     return f"libvirt and host agent; VMs run under {mode}; {way_out}"

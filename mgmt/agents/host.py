@@ -55,6 +55,12 @@ class _Fetched(Struct, frozen=True, kw_only=True):
     done: bool
 
 
+class _Changes(Struct, frozen=True, kw_only=True):
+    """Another mark than before: a VM of the host ended, or may have."""
+
+    mark: str
+
+
 class HostCertificates(Certified, Protocol):
     """The certificates of a host: agent and relay show the same one."""
 
@@ -108,6 +114,14 @@ class HostAgent(CertifiedCalls):
     def all_domains(self) -> list[DomainStatus]:
         """What the host says of all its VMs, by one call."""
         return self._ask("GET", "/v1/domains", list[DomainStatus])
+
+    def wait_for_change(self, seen: str, seconds: float) -> str:
+        """The host's mark once it is another than `seen`, else after `seconds`: a VM ended, or may have."""
+        query = {"seen": seen, "wait": str(seconds)}
+        with self._client() as client:
+            return (
+                self._wire(client).ask("GET", "/v1/changes", _Changes, query=query, seconds=seconds + 30).mark
+            )
 
     def put_landing(self, domain: Domain) -> Landing | None:
         """Make ready what a VM needs that comes from another host; None while that takes long."""

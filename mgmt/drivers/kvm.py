@@ -51,6 +51,10 @@ class KvmDriver:
         """See Driver."""
         return self._agent(host).all_domains()
 
+    def wait_for_change(self, host: HostEndpoint, seen: str, seconds: float) -> str:
+        """See Driver."""
+        return self._agent(host).wait_for_change(seen, seconds)
+
     def delete_domain(self, host: HostEndpoint, domain_id: str, *, keep_volumes: bool = False) -> None:
         """See Driver."""
         self._agent(host).delete_domain(domain_id, keep_volumes=keep_volumes)

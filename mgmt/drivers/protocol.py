@@ -43,6 +43,12 @@ class Driver(Protocol):
     def all_domains(self, host: HostEndpoint) -> list[DomainStatus]:
         """What the host says of all its VMs."""
 
+    def wait_for_change(self, host: HostEndpoint, seen: str, seconds: float) -> str:
+        """The host's mark as soon as it is another than `seen`, at the latest after `seconds`.
+
+        It is another once a VM ended, whoever ended it, and whenever the host cannot tell whether one did.
+        """
+
     def delete_domain(self, host: HostEndpoint, domain_id: str, *, keep_volumes: bool = False) -> None:
         """Stop a VM and remove all that is its own, volumes that were never detached included.
 

@@ -41,9 +41,9 @@ class SharedFolder(Files):
 class SimulatedHost(Files):
     """One host: sizes, documents, and what became of them. `is_down` makes it unreachable.
 
-    Its own files are those of its own pools; `shared` are paths and folders by the ids of the pools in them,
-    `unmounted` the paths of those that it does not see. For tests that are about them: `identity` is its
-    certificate, `relay` what its relay shows instead.
+    `ends` counts VMs that ended by themselves. Its own files are those of its own pools; `shared` are paths
+    and folders by the ids of the pools in them, `unmounted` the paths of those that it does not see. For
+    tests that are about them: `identity` is its certificate, `relay` what its relay shows instead.
     """
 
     name: str = ""
@@ -61,6 +61,7 @@ class SimulatedHost(Files):
     identity: SimulatedIdentity | None = None
     relay: Shown | None = None
     copies: dict[str, CopyStatus] = field(default_factory=dict)
+    ends: int = 0
 
     def reached(self) -> dict[str, SharedFolder]:
         """The shared pools that it sees, by their ids."""

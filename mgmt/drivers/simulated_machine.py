@@ -23,6 +23,8 @@ TEMPLATE_BYTES = 64 * 1024**2
 class SimulatedMachine:
     """`MachineAgent` in memory. `templates` may be changed by a test to play a slow or failing download.
 
+    While it `is_full` there is room for nothing more.
+
     Nobody answers before `boots_until`, in simulated time.
     """
 
@@ -31,6 +33,7 @@ class SimulatedMachine:
         self.boots_until = boots_until
         self.state: State | None = None
         self.is_healthy = True
+        self.is_full = False
         self.templates: dict[str, TemplateStatus] = {}
         self.traffic: dict[str, AddressTraffic] = {}
         self.identity = SimulatedIdentity(self._where(), bootstrap.certificate, bootstrap.key)
@@ -65,6 +68,8 @@ class SimulatedMachine:
 
     def read(self, path: str, kind: type[T]) -> T:
         """See MachineAgent."""
+        if self.state is not None:
+            self._download(self.state)
         answers: dict[str, Any] = {
             "storage/templates": list(self.templates.values()),
             "usage": {"addresses": list(self.traffic.values())},
@@ -78,6 +83,8 @@ class SimulatedMachine:
         status = self.templates.get(upload)
         if status is None:
             return f"{upload} was taken off the list while it was being sent"
+        if self.is_full:
+            return "the storage VM refuses it: the storage VM's data disk has no room for it"
         if status.state is not TemplateState.ready:
             self.templates[upload] = _ready(upload, size, sha256)
         return ""
@@ -110,10 +117,14 @@ class SimulatedMachine:
         wanted = {source.id for source in state.storage.templates} if state.storage else set()
         self.templates = {key: status for key, status in self.templates.items() if key in wanted}
         for source in state.storage.templates if state.storage else ():
-            if source.id not in self.templates:
+            status = self.templates.get(source.id)
+            if status is None or (status.state is TemplateState.waiting and status.error):
                 self.templates[source.id] = self._fetched(source)
 
     def _fetched(self, source: TemplateSource) -> TemplateStatus:
+        if source.url and self.is_full:
+            words = f"the data disk has no room: it needs {TEMPLATE_BYTES} more bytes, 0 are free"
+            return TemplateStatus(id=source.id, state=TemplateState.waiting, error=words)
         if source.url:
             return _ready(source.id, TEMPLATE_BYTES, "0" * 64)
         if not source.copy_of:

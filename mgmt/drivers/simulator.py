@@ -15,6 +15,7 @@ from mgmt.agents.host import HostCertificates, HostEndpoint
 from mgmt.agents.machine import MachineAgent, MachineEndpoint
 from mgmt.drivers import simulated_copies
 from mgmt.drivers.faults import Faults
+from mgmt.drivers.simulated_ends import SimulatedEnds
 from mgmt.drivers.simulated_host import SharedFolder, SimulatedHost, check, host_volume, places_of
 from mgmt.drivers.simulated_machine import SimulatedMachine
 from mgmt.drivers.simulated_reach import Reached, ReachedCertificates
@@ -73,27 +74,18 @@ def _met(verb: F) -> F:
     return cast(F, met)
 
 
-class Simulator:
+class Simulator(SimulatedEnds):
     """`Driver` without a network. Hosts come into being when they are first spoken to.
 
     `boot_seconds`, of simulated time, pass until the agent of a system VM answers.
     """
 
     def __init__(self, faults: Faults | None = None, boot_seconds: float = 0.0) -> None:
+        super().__init__()
         self.faults = faults or Faults()
         self.boot_seconds = boot_seconds
-        self.hosts: dict[str, SimulatedHost] = {}
-        self.machines: dict[str, SimulatedMachine] = {}
         self.folders: defaultdict[str, SharedFolder] = defaultdict(SharedFolder)
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-
-    def host(self, endpoint: HostEndpoint) -> SimulatedHost:
-        """The host behind an endpoint. Raises AgentUnreachable when it is down."""
-        new = SimulatedHost(name=endpoint.name, address=endpoint.address)
-        host = self.hosts.setdefault(endpoint.address, new)
-        if host.is_down:
-            raise AgentUnreachable(f"host {endpoint.name}", "no answer: connection refused")
-        return host
 
     @_met
     def info(self, host: HostEndpoint) -> HostInfo:
@@ -343,27 +335,6 @@ class Simulator:
         if machine is None or not is_there or self.faults.time.now() < machine.boots_until:
             raise AgentUnreachable(f"agent of {endpoint.name}", "no answer: connection refused")
         return machine
-
-    def kill(self, domain_id: str, reason: str = "crashed") -> None:
-        """Let a VM die, as by a crash of its process."""
-        for host in self.hosts.values():
-            if domain_id in host.status:
-                host.status[domain_id] = msgspec.structs.replace(
-                    host.status[domain_id], state="crashed", reason=reason
-                )
-                self.machines.pop(domain_id, None)
-                return
-        raise AgentNotFound("simulator", f"no VM {domain_id}")
-
-    def reboot(self, address: str) -> None:
-        """Let a host go through a reboot: whatever ran on it is off, and known."""
-        host = self.hosts[address]
-        for domain_id, status in host.status.items():
-            if status.state == "running":
-                host.status[domain_id] = msgspec.structs.replace(
-                    status, state="stopped", reason="its host rebooted", host_rebooted=True
-                )
-                self.machines.pop(domain_id, None)
 
     @contextmanager
     def _domain(self, host: HostEndpoint, domain_id: str) -> Iterator[tuple[SimulatedHost, Domain]]:

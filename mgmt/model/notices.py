@@ -38,6 +38,7 @@ class AlertType(IntEnum):
     storage = 2
     storage_allocated = 3
     public_address = 4
+    secondary_storage = 6
     host = 7
     router = 9
     console_proxy = 10
@@ -53,6 +54,7 @@ ALERT_NAMES = {
     AlertType.storage: "ALERT.STORAGE",
     AlertType.storage_allocated: "ALERT.STORAGE.ALLOCATED",
     AlertType.public_address: "ALERT.NETWORK.PUBLICIP",
+    AlertType.secondary_storage: "ALERT.STORAGE.SECONDARY",
     AlertType.host: "ALERT.COMPUTE.HOST",
     AlertType.router: "ALERT.SERVICE.DOMAINROUTER",
     AlertType.console_proxy: "ALERT.SERVICE.CONSOLEPROXY",

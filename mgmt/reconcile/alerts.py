@@ -19,11 +19,13 @@ from mgmt.model.configuration import (
 )
 from mgmt.model.notices import ALERT_NAMES, AlertType, CapacityType
 from mgmt.model.states import TemplateState, VmKind, VmState
+from mgmt.ops.images.templates import stalled
 from mgmt.ops.infrastructure.capacity import Capacity, all_capacities
 from mgmt.ops.runtime import Runtime
+from mgmt.ops.storage.kept_volumes import PENDING
 from mgmt.store.configured import Place, all_values
 from mgmt.store.servers import DOWN
-from mgmt.store.tables import Alert, Host, ManagementServer, Template, Vm
+from mgmt.store.tables import Alert, Host, ManagementServer, Template, Vm, Volume, VolumeUpload
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +168,14 @@ def _templates(session: Session) -> Iterable[Concern]:
     for template in session.scalars(query):
         words = f"public template {template.name} could not be downloaded: {template.reason}"
         yield Concern(AlertType.template, template.id, template.zone_id, words)
+    for template in session.scalars(select(Template).where(Template.removed.is_(None), stalled())):
+        words = f"template {template.name} waits, and is tried again: {template.reason}"
+        yield Concern(AlertType.secondary_storage, template.id, template.zone_id, words)
+    waiting = select(Volume, VolumeUpload.reason).join(VolumeUpload, VolumeUpload.volume_id == Volume.id)
+    of_state = (Volume.removed.is_(None), Volume.state.in_(PENDING), VolumeUpload.reason != "")
+    for volume, reason in session.execute(waiting.where(*of_state)):
+        words = f"volume {volume.name} waits for its download, which is tried again: {reason}"
+        yield Concern(AlertType.secondary_storage, volume.id, volume.zone_id, words)
 
 
 def _capacities(session: Session) -> Iterable[Concern]:

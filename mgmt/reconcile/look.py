@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, load_only
 
 from mgmt.agents.errors import AgentError
@@ -95,6 +95,20 @@ def take_snapshot(
     return Snapshot(vms=vms, volumes=volumes, zones=zones, reports=reports)
 
 
+def look_at_host(
+    runtime: Runtime, host_id: str, silent: Mapping[str, int], unrenewed: Mapping[str, Unrenewed]
+) -> Snapshot:
+    """Look at the VMs of one host; at none if it does not answer, which the whole look says."""
+    with runtime.database.reading() as session:
+        host = session.get_one(Host, host_id)
+        vms = _vm_views(session, silent, unrenewed, Vm.host_id == host_id)
+    try:
+        statuses = driver_of(runtime, host).all_domains(host_endpoint(host))
+    except (AgentError, CloudError):
+        return Snapshot()
+    return Snapshot(vms=vms, reports={host_id: {status.id: status for status in statuses}})
+
+
 def busy_subjects(session: Session) -> set[str]:
     """Ids of objects that a job is about at the moment."""
     query = select(Job.instance_id).where(Job.status == JobStatus.pending, Job.instance_id.is_not(None))
@@ -131,10 +145,14 @@ def _ask(runtime: Runtime, host: Host, with_info: bool) -> _Answer | None:
 
 
 def _vm_views(
-    session: Session, silent: Mapping[str, int], unrenewed: Mapping[str, Unrenewed]
+    session: Session,
+    silent: Mapping[str, int],
+    unrenewed: Mapping[str, Unrenewed],
+    *only: ColumnElement[bool],
 ) -> tuple[VmView, ...]:
     busy = busy_subjects(session)
-    rows = session.execute(select(*_VM_COLUMNS).where(Vm.removed.is_(None), Vm.state.not_in(_SETTLED)))
+    wanted = select(*_VM_COLUMNS).where(Vm.removed.is_(None), Vm.state.not_in(_SETTLED), *only)
+    rows = session.execute(wanted)
     return tuple(
         VmView(
             id=vm.id,

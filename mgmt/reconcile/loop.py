@@ -12,7 +12,8 @@ from mgmt.reconcile.act import act
 from mgmt.reconcile.alerts import update_alerts
 from mgmt.reconcile.certificates import Certificates
 from mgmt.reconcile.decide import Action, decide
-from mgmt.reconcile.look import take_snapshot
+from mgmt.reconcile.listen import Listener
+from mgmt.reconcile.look import look_at_host, take_snapshot
 from mgmt.reconcile.policies import run_policies
 from mgmt.reconcile.renew import renew
 from mgmt.reconcile.sweep import Sweeper
@@ -35,7 +36,8 @@ MOST_AT_ONCE = 8
 #: The name of the lock whose holder runs the loop.
 DUTY = "reconcile"
 _HEALTH, _CERTIFICATES, _TIDY, _TRAFFIC, _POOLS = "health", "certificates", "tidy", "traffic", "pools"
-_UNPAUSED = {_HEALTH, _CERTIFICATES, _TIDY, _TRAFFIC, _POOLS}
+_TEMPLATES = "templates"
+_UNPAUSED = {_HEALTH, _CERTIFICATES, _TIDY, _TRAFFIC, _POOLS, _TEMPLATES}
 #: Seconds before what failed is tried again, doubled each time up to the last value.
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
 
@@ -67,6 +69,8 @@ class Reconciler:
         self._ticks = 0
         self._tidied = monotonic()
         self._sweeper = Sweeper(runtime, monotonic)
+        self._listener = Listener(runtime, self.look_at)
+        self._lock = threading.RLock()
 
     def start(self) -> None:
         """Run in a thread of its own."""
@@ -76,6 +80,7 @@ class Reconciler:
     def stop(self) -> None:
         """End after the current tick. Actions under way end with the process; the next one repeats them."""
         self._stopping.set()
+        self._listener.stop()
         self._runtime.wake.set()
         if self._thread is not None:
             self._thread.join()
@@ -94,7 +99,7 @@ class Reconciler:
             _TIDY, lambda: tidy(self._runtime)
         ):
             self._tidied = self._monotonic()
-        watch_templates(self._runtime)
+        self._submit(_TEMPLATES, lambda: watch_templates(self._runtime))
         snapshot = take_snapshot(
             self._runtime,
             self._silent,
@@ -105,7 +110,8 @@ class Reconciler:
         if count % INFO_EVERY == 0:
             infos = dict(self._infos)
             self._submit(_POOLS, lambda: tidy_pools(self._runtime, infos))
-        started = [action for action in decide(snapshot) if self._begin(action)]
+        with self._lock:
+            started = [action for action in decide(snapshot) if self._begin(action)]
         run_policies(self._runtime)
         self._sweep_jobs()
         if count % INFO_EVERY == 0:
@@ -114,6 +120,13 @@ class Reconciler:
             unrenewed = dict(self._certificates.unrenewed)
             update_alerts(self._runtime, {subject: left.days_left for subject, left in unrenewed.items()})
         return started
+
+    def look_at(self, host_id: str) -> list[Action]:
+        """Look at one host, beside the loop, and start what is to be done there; what was started."""
+        snapshot = look_at_host(self._runtime, host_id, self._silent, self._certificates.unrenewed)
+        with self._lock:
+            self._collect()
+            return [action for action in decide(snapshot) if self._begin(action)]
 
     def wait_idle(self) -> None:
         """Wait until every action that was started has ended."""
@@ -127,7 +140,10 @@ class Reconciler:
             try:
                 if self._runtime.locks.keep(DUTY):
                     with ROUND_SECONDS.time(), FAILED_ROUNDS.count_exceptions():
+                        self._listener.follow_all()
                         self.tick()
+                else:
+                    self._listener.stop()
                 LAST_ROUND.set_to_current_time()  # also where another server is on duty
             except Exception:
                 log.exception("a round of the reconcile loop failed; the next one tries again")
@@ -142,14 +158,16 @@ class Reconciler:
 
     def _submit(self, subject: str, work: Callable[[], str | None]) -> bool:
         """Run it beside the loop unless something about `subject` runs already, or too much does."""
-        if subject in self._working or len(self._working) >= MOST_AT_ONCE:
-            return False
-        self._working[subject] = _Work(subject, work)
-        return True
+        with self._lock:
+            if subject in self._working or len(self._working) >= MOST_AT_ONCE:
+                return False
+            self._working[subject] = _Work(subject, work)
+            return True
 
     def _collect(self) -> None:
-        for subject in [subject for subject, work in self._working.items() if not work.thread.is_alive()]:
-            self._pause(subject, has_failed=self._working.pop(subject).has_failed)
+        with self._lock:
+            for subject in [name for name, work in self._working.items() if not work.thread.is_alive()]:
+                self._pause(subject, has_failed=self._working.pop(subject).has_failed)
 
     def _pause(self, subject: str, *, has_failed: bool) -> None:
         if not has_failed or subject in _UNPAUSED:

@@ -2,11 +2,12 @@
 
 Each daemon runs detached in its own session and survives its caller. `<folder>/<name>.json` records its
 process and its description, `<folder>/<name>.log` what it prints. A recorded process is believed only
-if its start time still matches, so that a recycled process id is never signalled. Nobody restarts a
-daemon that dies; the next `ensure` does, and probes tell.
+if its start time still matches, so that a recycled process id is never signalled. A daemon that dies keeps
+its record, by which the next `ensure`, or somebody who asks `dead` and `revive`, starts it again.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import pwd
@@ -14,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,32 @@ class Processes:
 
     def ensure(self, daemon: Daemon) -> bool:
         """See Daemons. Raises CommandError, with its last words, when it dies at once."""
-        record = self._record(daemon.name)
-        if record and record["daemon"] == _describe(daemon) and self.is_running(daemon.name):
-            return False
-        self.stop(daemon.name)
-        self._start(daemon)
-        return True
+        with self._alone():
+            record = self._record(daemon.name)
+            if record and record["daemon"] == _describe(daemon) and self.is_running(daemon.name):
+                return False
+            self._stop(daemon.name)
+            self._start(daemon)
+            return True
+
+    def dead(self) -> list[str]:
+        """Names of the daemons that died without being stopped."""
+        names = sorted(path.stem for path in self._folder.glob("*.json"))
+        return [name for name in names if not self.is_running(name)]
+
+    def revive(self, name: str) -> bool:
+        """Start a daemon that died as it was started last; False if it runs or was stopped meanwhile.
+
+        Raises CommandError when it dies at once.
+        """
+        with self._alone():
+            record = self._record(name)
+            if record is None or self.is_running(name):
+                return False
+            described = record["daemon"]
+            words = {key: tuple(described[key]) for key in ("argv", "reload")}
+            self._start(Daemon(**{**described, **words}))
+            return True
 
     def reload(self, daemon: Daemon) -> None:
         """See Daemons."""
@@ -57,11 +78,24 @@ class Processes:
         if daemon.reload and pid is not None:
             run(resolve_pid(daemon.reload, pid))
             return
-        self.stop(daemon.name)
-        self._start(daemon)
+        with self._alone():
+            self._stop(daemon.name)
+            self._start(daemon)
 
     def stop(self, name: str) -> None:
         """See Daemons: SIGTERM, then SIGKILL to its whole session's group after the grace."""
+        with self._alone():
+            self._stop(name)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Of several processes that start and stop daemons here, one at a time does."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _stop(self, name: str) -> None:
         pid = self.pid(name)
         if pid is not None:
             _signal(pid, signal.SIGTERM)

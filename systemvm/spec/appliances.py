@@ -75,7 +75,10 @@ class TemplateState(StrEnum):
 
 
 class TemplateStatus(Struct, frozen=True, kw_only=True):
-    """Progress of one template; sizes are bytes, `percent` is 0 to 100."""
+    """Progress of one template; sizes are bytes, `percent` is 0 to 100.
+
+    `error` is why it failed; of one that is waiting, why it waits: it is tried again by itself.
+    """
 
     id: Uuid
     state: TemplateState

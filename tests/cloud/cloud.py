@@ -2,10 +2,11 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 import time
-from configparser import ConfigParser
+from configparser import ConfigParser, SectionProxy
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ from cs import CloudStack
 from appliance.launcher.up import IMAGES
 from images import builder
 from images.builder.progress import Quiet
+from mgmt.pki.authority import Authority
 from systemvm.engine.processes import Processes
 from tests.netns.topology import Machine, Topology, eventually
 
@@ -71,6 +73,46 @@ class Cloud:
 
     code = str(ROOT)
 
+    def kill_daemon(self, name: str) -> int:
+        """Kill a daemon and its children at once; its process id. Nobody is asked to start another one."""
+        with self.machine.entered():
+            killed = Processes(HOME / "run/daemons").pid(name)
+            assert killed is not None, f"{name} does not run"
+            children = Path(f"/proc/{killed}/task/{killed}/children").read_text().split()
+            for pid in (killed, *map(int, children)):
+                os.kill(pid, signal.SIGKILL)
+        return killed
+
+    def daemon_pid(self, name: str) -> int | None:
+        """The process of a daemon, None while it does not run."""
+        with self.machine.entered():
+            return Processes(HOME / "run/daemons").pid(name)
+
+    def virsh(self, *words: str) -> None:
+        """What an operator types on the host."""
+        socket = HOME / "libvirt/run/libvirt-sock"
+        self.machine.run("virsh", "-q", "-c", f"qemu+unix:///system?socket={socket}", *words)
+
+    def doctor(self) -> subprocess.CompletedProcess[str]:
+        """`pileus doctor`."""
+        return self.machine.run(str(ROOT / ".venv/bin/pileus"), "doctor", check=False, timeout=120)
+
+    def until_healthy(self, seconds: float = 60) -> str:
+        """Wait until the doctor finds nothing; what it says then."""
+        said = ""
+
+        def agrees() -> bool:
+            nonlocal said
+            done = self.doctor()
+            said = done.stdout + done.stderr
+            return done.returncode == 0
+
+        try:
+            eventually(agrees, "the doctor finds nothing", seconds)
+        except AssertionError as error:
+            raise AssertionError(said) from error
+        return said
+
     def stop_daemon(self, name: str) -> None:
         """End one daemon, as a crash would, by its recorded process id."""
         with self.machine.entered():
@@ -97,11 +139,16 @@ class Cloud:
         self.machine.run("ip", "link", "del", UPLINK)
 
     @property
-    def api(self) -> CloudStack:
-        """The stock client, with admin's keys."""
+    def credentials(self) -> SectionProxy:
+        """Endpoint and admin's keys, as `make up` wrote them for clients."""
         parser = ConfigParser(interpolation=None)
         parser.read(HOME / "cloudstack.ini")
-        section = parser["cloudstack"]
+        return parser["cloudstack"]
+
+    @property
+    def api(self) -> CloudStack:
+        """The stock client, with admin's keys."""
+        section = self.credentials
         return CloudStack(
             endpoint=section["endpoint"],
             key=section["key"],
@@ -112,13 +159,18 @@ class Cloud:
 
     def job(self, started: dict[str, Any]) -> dict[str, Any]:
         """Wait for a job; returns the one object in its result."""
+        job = self.ended(started)
+        result: dict[str, Any] = job["jobresult"]
+        assert job["jobstatus"] == 1, result["errortext"]
+        return next(iter(result.values())) if len(result) == 1 and "success" not in result else result
+
+    def ended(self, started: dict[str, Any]) -> dict[str, Any]:
+        """Wait for a job; the job, however it ended."""
         until = time.monotonic() + JOB_TIMEOUT
         while time.monotonic() < until:
-            job = self.api.queryAsyncJobResult(jobid=started["jobid"])
-            if job["jobstatus"] == 1:
-                result: dict[str, Any] = job["jobresult"]
-                return next(iter(result.values())) if len(result) == 1 and "success" not in result else result
-            assert job["jobstatus"] == 0, job["jobresult"]["errortext"]
+            job: dict[str, Any] = self.api.queryAsyncJobResult(jobid=started["jobid"])
+            if job["jobstatus"] != 0:
+                return job
             time.sleep(0.3)
         raise AssertionError(f"job {started['jobid']} took more than {JOB_TIMEOUT} s")
 
@@ -162,6 +214,30 @@ class Guest:
     def wait(self, seconds: float = 120) -> None:
         """Until ssh lets us in."""
         eventually(lambda: self.ssh("true", check=False).returncode == 0, "ssh into the guest", seconds)
+
+
+def qemu_pid(vm_id: str) -> int:
+    """The QEMU process of a VM, by its uuid on the command line."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"qemu-system-x86_64") and vm_id.encode() in words:
+            return int(entry.name)
+    raise AssertionError(f"no QEMU process has uuid {vm_id}")
+
+
+def download(cloud: Cloud, url: str, target: Path) -> None:
+    """What somebody outside downloads of a storage VM, whose certificate is of the cloud's own authority."""
+    assert url.startswith("https://")
+    authority = target.with_suffix(".pem")
+    authority.write_text(Authority(HOME / "mgmt/pki").server_ca)
+    cloud.internet.run(
+        "curl", "-sSf", "-m", "100", "--cacert", str(authority), "-o", str(target), url, timeout=120
+    )
 
 
 def http_status(machine: Machine, url: str, seconds: int = 5) -> str:

@@ -5,11 +5,17 @@ Its public bridge gets a cable to a second namespace, which plays the internet.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.cloud.cloud import Cloud
+from tests.cloud.beside import Beside
+from tests.cloud.cloud import ROOT, Cloud
+from tests.cloud.snapshot_story import snapshot_story
+from tests.cloud.stock_clients import cloudmonkey_day, libcloud_day
 from tests.cloud.tenant import Tenant
+from tests.commands_of import commands_of
+from tests.contract.mgmt.api.test_cloudmonkey import Monkey, NotHere, install
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +53,27 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tenant(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Tenant:
+def beside(cloud: Cloud) -> Iterator[Beside]:
+    """What runs beside the tests, inside the cloud's machine."""
+    made = Beside(cloud.machine)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def guide(cloud: Cloud, beside: Beside, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """docs/getting-started.md is being followed, in this folder: `beside` knows what it printed."""
+    folder = tmp_path_factory.mktemp("guide")
+    make, enter, *commands = commands_of("docs/getting-started.md")
+    assert (make, enter.split()[0]) == ("make up", "export")
+    script = "\n".join(("set -e", f"cd {ROOT}", enter, f"cd {folder}", *commands))
+    argv = ("env", "PILEUS_DAEMONS=processes", "bash", "-c", script)
+    beside.start("guide", lambda: cloud.machine.run(*argv, timeout=400).stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tenant(cloud: Cloud, guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Tenant:
     """Two guests in a network, reachable by ssh from the internet."""
     with cloud.machine.entered():
         made = Tenant(cloud, tmp_path_factory.mktemp("tenant"))
@@ -55,3 +81,24 @@ def tenant(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Tenant:
         for name in made.vms:
             made.guest(name).wait()
     return made
+
+
+@pytest.fixture(scope="session")
+def stories(
+    cloud: Cloud, tenant: Tenant, beside: Beside, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """What takes long and disturbs nobody has begun: a snapshot's way, the days of other stock clients.
+
+    `beside` knows what came of them; the answer says why one has not begun, if so.
+    """
+    beside.start("snapshot", lambda: snapshot_story(cloud, tenant))
+    beside.start("libcloud", lambda: libcloud_day(tenant))
+    packages, home = tmp_path_factory.mktemp("packages"), tmp_path_factory.mktemp("monkey")
+    try:
+        monkey = Monkey(install(packages), packages, home)
+    except NotHere as reason:
+        return {"cloudmonkey": str(reason)}
+    section = tenant.cloud.credentials
+    monkey.configure(section["endpoint"], "", section["key"], section["secret"])
+    beside.start("cloudmonkey", lambda: cloudmonkey_day(tenant, monkey))
+    return {}

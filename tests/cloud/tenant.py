@@ -76,6 +76,24 @@ class Tenant:
         started: dict[str, Any] = self.cloud.api.deployVirtualMachine(**parameters)
         return started
 
+    def register(self, name: str, url: str, **more: Any) -> dict[str, Any]:
+        """A template by URL, on its way."""
+        registered: dict[str, Any] = self.cloud.api.registerTemplate(
+            name=name,
+            displaytext=name,
+            format="QCOW2",
+            hypervisor="KVM",
+            ostypeid=self.cloud.one("listOsTypes", "ostype", description="Other Linux (64-bit)")["id"],
+            url=url,
+            zoneid=self.zone["id"],
+            **more,
+        )["template"][0]
+        return registered
+
+    def found(self, template: dict[str, Any]) -> dict[str, Any]:
+        """A template as it is listed now."""
+        return self.cloud.one("listTemplates", "template", templatefilter="self", id=template["id"])
+
     def forward(self, name: str, public_port: int, private_port: int) -> dict[str, Any]:
         """A port forwarding rule from the source NAT address; the firewall is not opened."""
         rule: dict[str, Any] = self.cloud.api.createPortForwardingRule(

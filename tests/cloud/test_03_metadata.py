@@ -1,7 +1,10 @@
-"""User data, key and password reach the guest, and only its own."""
+"""User data, key and password reach the guest, and only its own; so does the guide's guest."""
+
+from pathlib import Path
 
 import pytest
 
+from tests.cloud.beside import Beside
 from tests.cloud.cloud import Cloud
 from tests.cloud.tenant import USER_DATA, Tenant
 from tests.netns.topology import eventually
@@ -37,3 +40,8 @@ def test_password_is_given_once(cloud: Cloud, tenant: Tenant) -> None:
         lambda: "password" not in cloud.one("listVirtualMachines", "virtualmachine", id=vm["id"]),
         "lists never show a password",
     )
+
+
+def test_getting_started_leads_to_a_guest_that_answers(beside: Beside, guide: Path) -> None:
+    assert "\ndesk\n" in beside.result("guide"), "the guest said its name"
+    assert not list(guide.iterdir())

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.cloud import INTERNET, Cloud
+from tests.cloud.cloud import INTERNET, Cloud, download
 from tests.cloud.tenant import Tenant
 from tests.netns.topology import eventually
 
 pytestmark = pytest.mark.cloud
 PORT = 8055
+LIBRARY = f"http://{INTERNET}:{PORT}"
 
 
 @pytest.fixture(scope="module")
@@ -46,34 +47,19 @@ def library(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     server.communicate()
 
 
-def register(cloud: Cloud, tenant: Tenant, name: str, file: str, **more: Any) -> dict[str, Any]:
-    registered: dict[str, Any] = cloud.api.registerTemplate(
-        name=name,
-        displaytext=name,
-        format="QCOW2",
-        hypervisor="KVM",
-        ostypeid=cloud.one("listOsTypes", "ostype", description="Other Linux (64-bit)")["id"],
-        url=f"http://{INTERNET}:{PORT}/{file}",
-        zoneid=tenant.zone["id"],
-        **more,
-    )["template"][0]
-    return registered
-
-
-def found(cloud: Cloud, template: dict[str, Any]) -> dict[str, Any]:
-    return cloud.one("listTemplates", "template", templatefilter="self", id=template["id"])
-
-
-def wait_for(cloud: Cloud, template: dict[str, Any], words: str) -> dict[str, Any]:
-    eventually(lambda: words in found(cloud, template)["status"], f"{template['name']}: {words}", 120)
-    return found(cloud, template)
+def wait_for(tenant: Tenant, template: dict[str, Any], words: str) -> dict[str, Any]:
+    eventually(lambda: words in tenant.found(template)["status"], f"{template['name']}: {words}", 120)
+    return tenant.found(template)
 
 
 def test_template_by_url_is_deployed(cloud: Cloud, tenant: Tenant, library: Path) -> None:
     digest = hashlib.sha256((library / "good.qcow2").read_bytes()).hexdigest()
-    template = register(cloud, tenant, "good", "good.qcow2", checksum=f"{{SHA-256}}{digest}")
-    ready = wait_for(cloud, template, "Download Complete")
+    template = tenant.register("good", f"{LIBRARY}/good.qcow2", checksum=f"{{SHA-256}}{digest}")
+    ready = wait_for(tenant, template, "Download Complete")
     assert ready["isready"] is True
+    job = cloud.api.extractTemplate(id=template["id"], zoneid=tenant.zone["id"], mode="HTTP_DOWNLOAD")
+    download(cloud, cloud.job(job)["url"], library / "out.qcow2")
+    assert hashlib.sha256((library / "out.qcow2").read_bytes()).hexdigest() == digest
     vm = cloud.job(tenant.deploy("from-url", templateid=template["id"], keypair=None, userdata=None))
     eventually(
         lambda: tenant.guest("web1").ssh(
@@ -96,8 +82,8 @@ def test_template_by_url_is_deployed(cloud: Cloud, tenant: Tenant, library: Path
 def test_bad_templates_fail_with_the_reason(
     cloud: Cloud, tenant: Tenant, library: Path, name: str, file: str, more: dict[str, str], words: str
 ) -> None:
-    template = register(cloud, tenant, name, file, **more)
-    failed = wait_for(cloud, template, "failed")
+    template = tenant.register(name, f"{LIBRARY}/{file}", **more)
+    failed = wait_for(tenant, template, "failed")
     assert words in failed["status"].lower()
     assert failed["isready"] is False
     cloud.job(cloud.api.deleteTemplate(id=template["id"]))

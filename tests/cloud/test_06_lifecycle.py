@@ -1,8 +1,12 @@
 """A VM's life: stop, start, reboot, volumes, destroy, recover, expunge."""
 
+import json
+import subprocess
+from pathlib import Path
+
 import pytest
 
-from tests.cloud.cloud import HOME, Cloud
+from tests.cloud.cloud import HOME, Cloud, download
 from tests.cloud.tenant import Tenant
 from tests.netns.topology import eventually
 
@@ -33,7 +37,7 @@ def test_stop_start_reboot(cloud: Cloud, tenant: Tenant) -> None:
     assert tenant.address("web2") in shown, "the address stays"
 
 
-def test_volume_is_attached_and_detached(cloud: Cloud, tenant: Tenant) -> None:
+def test_volume_is_attached_detached_and_extracted(cloud: Cloud, tenant: Tenant, tmp_path: Path) -> None:
     offering = cloud.one("listDiskOfferings", "diskoffering", name="Custom")
     volume = cloud.job(
         cloud.api.createVolume(name="data", diskofferingid=offering["id"], size=1, zoneid=tenant.zone["id"])
@@ -48,6 +52,16 @@ def test_volume_is_attached_and_detached(cloud: Cloud, tenant: Tenant) -> None:
     )
     detached = cloud.job(cloud.api.detachVolume(id=volume["id"]))
     assert "virtualmachineid" not in detached
+    started = cloud.api.extractVolume(id=volume["id"], zoneid=tenant.zone["id"], mode="HTTP_DOWNLOAD")
+    download(cloud, cloud.job(started)["url"], tmp_path / "data.qcow2")
+    shown = json.loads(
+        subprocess.run(
+            ["qemu-img", "info", "--output=json", "-f", "qcow2", str(tmp_path / "data.qcow2")],
+            capture_output=True,
+            check=True,
+        ).stdout
+    )
+    assert (shown["format"], shown["virtual-size"]) == ("qcow2", 1 << 30)
     cloud.api.deleteVolume(id=volume["id"])
     eventually(lambda: not list((HOME / "pools").rglob(f"*{volume['id']}*")), "the volume's file is gone", 30)
 

@@ -1,31 +1,25 @@
 """What dies comes back by itself: a router with its rules and address, also without mgmt."""
 
+import hashlib
 import os
 import signal
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cloud.cloud import HOME, Cloud, http_status
+from tests.cloud.cloud import INTERNET, Cloud, http_status, qemu_pid
 from tests.cloud.tenant import Tenant
 from tests.netns.topology import eventually
+from tests.web import WebServer
 
 pytestmark = pytest.mark.cloud
-
-
-def qemu_pid(vm_id: str) -> int:
-    """The QEMU process of a VM, by its uuid on the command line."""
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"qemu-system-x86_64") and vm_id.encode() in words:
-            return int(entry.name)
-    raise AssertionError(f"no QEMU process has uuid {vm_id}")
+IMAGE = "images/tiny/current/disk.qcow2"
+PORT = 8066
+#: What is said of a download that has not brought anything yet.
+BEGINNING = ("", "0% Downloaded")
 
 
 def running_router(cloud: Cloud, tenant: Tenant) -> dict[str, Any] | None:
@@ -33,7 +27,29 @@ def running_router(cloud: Cloud, tenant: Tenant) -> dict[str, Any] | None:
     return router if router["state"] == "Running" else None
 
 
-def test_killed_router_comes_back_with_rules_and_address(cloud: Cloud, tenant: Tenant) -> None:
+@pytest.fixture(scope="module")
+def cut_off(cloud: Cloud, tenant: Tenant) -> Iterator[dict[str, Any]]:
+    """A template on its way into the storage VM, which is killed: it boots again beside the router."""
+    content = (Path(os.environ.get("PILEUS_CACHE", "/var/cache/pileus")) / IMAGE).read_bytes()
+    with cloud.internet.entered():
+        server = WebServer(socket.create_server(("0.0.0.0", PORT)))  # noqa: S104 (in its own namespace)
+    server.files["tiny.qcow2"] = content
+    with cloud.machine.entered():
+        digest = hashlib.sha256(content).hexdigest()
+        url = f"http://{INTERNET}:{PORT}/slow/tiny.qcow2"
+        template = tenant.register("cut-off", url, checksum=f"{{SHA-256}}{digest}")
+        eventually(lambda: tenant.found(template)["status"] not in BEGINNING, "some percent are there", 60)
+        storage = next(
+            vm for vm in cloud.api.listSystemVms()["systemvm"] if vm["systemvmtype"] == "secondarystoragevm"
+        )
+        os.kill(qemu_pid(storage["id"]), signal.SIGKILL)
+    yield template
+    server.close()
+
+
+def test_killed_router_comes_back_with_rules_and_address(
+    cloud: Cloud, tenant: Tenant, cut_off: dict[str, Any]
+) -> None:
     tenant.forward("web1", 8082, 80)
     tenant.allow(8082)
     url = f"http://{tenant.source_nat['ipaddress']}:8082/"
@@ -52,14 +68,21 @@ def test_killed_router_comes_back_with_rules_and_address(cloud: Cloud, tenant: T
     assert any(router["name"] in text for text in said), "one sentence says why"
 
 
+def test_a_download_goes_on_after_its_storage_vm_was_killed(
+    cloud: Cloud, tenant: Tenant, cut_off: dict[str, Any]
+) -> None:
+    eventually(lambda: tenant.found(cut_off)["isready"], "the template is Ready", 240)
+    cloud.until_healthy()
+    cloud.job(cloud.api.deleteTemplate(id=cut_off["id"]))
+
+
 def test_router_serves_after_a_reboot_without_mgmt(cloud: Cloud, tenant: Tenant) -> None:
     """A warm reset; nobody pushes a document: its last good generation is enough."""
     url = f"http://{tenant.source_nat['ipaddress']}:8082/"
     router = cloud.one("listRouters", "router", networkid=tenant.network["id"], listall=True)
     cloud.stop_daemon("pileus-mgmt")
     try:
-        socket = HOME / "libvirt/run/libvirt-sock"
-        cloud.machine.run("virsh", "-q", "-c", f"qemu+unix:///system?socket={socket}", "reset", router["id"])
+        cloud.virsh("reset", router["id"])
         eventually(lambda: http_status(cloud.internet, url, 2) == "000", "the router went down", 30)
         eventually(lambda: http_status(cloud.internet, url, 3) == "200", "the router serves by itself", 300)
     finally:

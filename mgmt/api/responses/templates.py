@@ -12,6 +12,7 @@ from mgmt.api.responses.lookup import Owners, TagResponse, plain_tags_of, rows_b
 from mgmt.model.os_types import os_type_by_name
 from mgmt.model.states import TemplateState
 from mgmt.ops.images.template_zones import shown_id
+from mgmt.ops.images.templates import why_stalled
 from mgmt.store.tables import Template, UserData, Zone
 
 READY = "Download Complete"
@@ -145,6 +146,8 @@ def _status(row: Template) -> str:
         return READY
     if row.state == TemplateState.failed:
         return f"Download failed: {row.reason}"
+    if reason := why_stalled(row):
+        return f"Download waits and is tried again: {reason}"
     if not row.url and row.source_id is None:
         return "Not uploaded yet" if not row.percent else "Uploaded, being checked"
     return f"{row.percent}% Downloaded"

@@ -10,6 +10,7 @@ from mgmt.api.registry import Entity, Response
 from mgmt.api.responses.lookup import Owners, TagResponse, rows_by_id, tags_of, wire_time
 from mgmt.model.pools import StorageType
 from mgmt.model.states import VolumeState
+from mgmt.ops.storage.kept_volumes import PENDING
 from mgmt.store.tables import DiskOffering, StoragePool, Template, Vm, Volume, VolumeUpload, Zone
 
 #: States of volumes that their owners bring.
@@ -98,7 +99,7 @@ def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
             **owners.names(row),
             **_attachment(row, vms.get(row.vm_id or "")),
             **_origin(offerings.get(row.offering_id or ""), templates.get(row.template_id or "")),
-            **_upload(uploads.get(row.id)),
+            **_upload(row, uploads.get(row.id)),
             **_pool(pools.get(row.pool_id or ""), is_shown=call.caller.is_root),
         )
         for row in rows
@@ -149,11 +150,12 @@ def _uploads(call: Call, rows: Sequence[Volume]) -> dict[str, VolumeUpload]:
     return {upload.volume_id: upload for upload in call.session.scalars(query)}
 
 
-def _upload(upload: VolumeUpload | None) -> dict[str, Any]:
+def _upload(row: Volume, upload: VolumeUpload | None) -> dict[str, Any]:
     if upload is None:
         return {}
     if upload.reason:
-        return {"status": f"Upload failed: {upload.reason}"}
+        how = "Upload waits and is tried again" if row.state in PENDING else "Upload failed"
+        return {"status": f"{how}: {upload.reason}"}
     return {"status": f"{upload.percent}% Downloaded" if upload.url else f"{upload.percent}% Uploaded"}
 
 

@@ -1,6 +1,6 @@
 """Templates: rows say which ones a zone has, the storage VM's document follows, its answers come back."""
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc import limits
@@ -45,6 +45,18 @@ def store_status(session: Session, template: Template, status: TemplateStatus) -
         # What a document lets the storage VM reach depends on what it still has to fetch.
         touch_storage(session, template.zone_id)
     return before != (template.state, template.percent, template.reason)
+
+
+def stalled() -> ColumnElement[bool]:
+    """Templates that a storage VM puts off for a reason, and tries again by itself."""
+    steps = ("", *(step.value for step in Fetched))
+    return (Template.state == TemplateState.downloading) & Template.reason.not_in(steps)
+
+
+def why_stalled(template: Template) -> str:
+    """Why a storage VM puts a template off; empty if it does not."""
+    is_step = template.reason in tuple(Fetched)
+    return "" if is_step or template.state != TemplateState.downloading else template.reason
 
 
 def _count_size(session: Session, template: Template, size: int) -> None:

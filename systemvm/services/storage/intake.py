@@ -11,7 +11,7 @@ from systemvm.engine.errors import CommandError
 from systemvm.engine.fetch import Cancelled, Fetcher
 from systemvm.engine.image_header import ImageHeader, ImageRefused, inspect_image
 from systemvm.engine.service import Runner
-from systemvm.services.storage.settings import Layout
+from systemvm.services.storage.settings import Layout, leave_reserve
 from systemvm.services.storage.unpack import compression_of, unpack
 from systemvm.spec.appliances import TemplateSource, TemplateState, TemplateStatus
 
@@ -70,6 +70,7 @@ class Intake:
 
         def progress(received: int, total: int) -> None:
             nonlocal shown
+            leave_reserve(self.layout.partial)
             percent = received * 100 // total if total else 0
             if percent != shown:
                 shown = percent
@@ -96,7 +97,12 @@ class Intake:
         check_sum(partial, source.checksum, cancelled)
         # Beside it: whoever goes on after a crash must find it as it came.
         target = partial.with_name(f"{partial.name}.unpacked")
-        unpack(partial, how, target, max_bytes=source.max_bytes, run=self.run, cancelled=cancelled)
+
+        def is_cancelled() -> bool:
+            leave_reserve(self.layout.partial)
+            return cancelled()
+
+        unpack(partial, how, target, max_bytes=source.max_bytes, run=self.run, cancelled=is_cancelled)
         return target
 
     def _judge(

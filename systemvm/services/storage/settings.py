@@ -1,5 +1,7 @@
 """What the two storage processes are told, and where they keep things."""
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,17 @@ DATA = "storage"
 HEARTBEAT = "storage/heartbeat"
 #: Names of the servers: one for hosts, one for whoever is outside.
 HOSTS, PUBLIC = "hosts", "public"
+
+
+#: Bytes of the data disk that images never take: what is known about them must still be written.
+RESERVE = 4 << 20
+
+
+def leave_reserve(place: Path | int) -> None:
+    """Raises OSError (ENOSPC) when the file system of a path or an open file has only the reserve left."""
+    room = os.statvfs(place)
+    if room.f_bavail * room.f_frsize < RESERVE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 It makes the list of templates true: what is missing is downloaded, copied, or taken from the uploads once
 it is there whole; what is no longer listed is removed.
 A template that failed stays failed, with its reason, until its source changes or it is taken off the list
-and put on it again: only the operator knows whether trying again makes sense. SIGHUP reads the list anew.
+and put on it again: only the operator knows whether trying again makes sense. One for which the data disk
+has no room waits, with that reason, and is tried again by itself. SIGHUP reads the list anew.
 """
 
 import argparse
+import errno
 import logging
 import signal
 import sqlite3
@@ -15,7 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import FrameType
@@ -38,6 +40,8 @@ WORKERS = 2
 HEARTBEAT_EVERY = 2.0
 #: Seconds that an upload may be here before the list says that it is wanted.
 GRACE = 60.0
+#: Seconds until what found no room is tried again, doubled each time up to the last value.
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 900.0
 _UNFINISHED = (TemplateState.waiting, TemplateState.downloading, TemplateState.checking)
 
 
@@ -48,6 +52,14 @@ class _Download:
     future: Future[None]
 
 
+@dataclass(frozen=True)
+class _Pause:
+    """What found no room rests until a moment of the monotonic clock, so many seconds this time."""
+
+    until: float
+    seconds: float
+
+
 class Transfer:
     """The list of templates, and the downloads on their way."""
 
@@ -56,10 +68,12 @@ class Transfer:
         self._library = Library(layout.database)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="download")
         self._running: dict[str, _Download] = {}
+        self._pauses: dict[str, _Pause] = {}
 
     def make_true(self, wanted: Transfers) -> None:
         """Remove, stop and start what is needed; returns while downloads go on."""
         sources = {source.id: source for source in wanted.templates}
+        self._pauses = {template: pause for template, pause in self._pauses.items() if template in sources}
         for template, download in self._running.items():
             if sources.get(template) != download.source:
                 download.stop.set()
@@ -70,7 +84,9 @@ class Transfer:
             if self._library.want(source):
                 # What an earlier source left cannot be the beginning of this one.
                 (self._layout.partial / source.id).unlink(missing_ok=True)
-            if source.id not in self._running and self._is_missing(source):
+                self._pauses.pop(source.id, None)
+            is_idle = source.id not in self._running and not self._rests(source.id)
+            if is_idle and self._is_missing(source):
                 self._start(source, fetcher)
 
     def reap(self) -> bool:
@@ -88,6 +104,17 @@ class Transfer:
         """Whether something was sent here that nobody looks at yet."""
         return any(
             path.suffix != PART and path.name not in self._running for path in self._layout.uploads.iterdir()
+        )
+
+    def hurry(self) -> None:
+        """Try again what found no room: the list may be shorter now."""
+        for template, pause in list(self._pauses.items()):
+            self._pauses[template] = replace(pause, until=0.0)
+
+    def is_due(self) -> bool:
+        """Whether something that found no room should be tried again."""
+        return any(
+            template not in self._running and not self._rests(template) for template in list(self._pauses)
         )
 
     def close(self) -> None:
@@ -114,14 +141,30 @@ class Transfer:
             status = self._failed(source, str(error))
         except (OSError, sqlite3.OperationalError) as error:
             words = getattr(error, "strerror", None) or error
-            status = self._failed(source, f"the data disk: {words}")
+            # What was sent here is gone then: only who sent it can try again.
+            if _is_full(error) and (source.url or source.copy_of):
+                status = self._put_off(source, f"the data disk has no room: {words}")
+            else:
+                status = self._failed(source, f"the data disk: {words}")
         else:
+            self._pauses.pop(source.id, None)
             log.info("template %s: ready, %d bytes", source.id, status.size)
         self._library.write(status)
 
     def _failed(self, source: TemplateSource, reason: str) -> TemplateStatus:
         log.warning("template %s: failed: %s", source.id, reason)
         return TemplateStatus(id=source.id, state=TemplateState.failed, error=reason)
+
+    def _put_off(self, source: TemplateSource, reason: str) -> TemplateStatus:
+        last = self._pauses.get(source.id)
+        seconds = min(last.seconds * 2, LONGEST_PAUSE) if last else FIRST_PAUSE
+        self._pauses[source.id] = _Pause(time.monotonic() + seconds, seconds)
+        log.warning("template %s: tried again in %.0f s: %s", source.id, seconds, reason)
+        return TemplateStatus(id=source.id, state=TemplateState.waiting, error=reason)
+
+    def _rests(self, template: str) -> bool:
+        pause = self._pauses.get(template)
+        return pause is not None and time.monotonic() < pause.until
 
     def _is_missing(self, source: TemplateSource) -> bool:
         status = self._library.status(source.id)
@@ -146,16 +189,35 @@ class Transfer:
         return upload.exists() or (self._layout.partial / source.id).exists()
 
     def _remove(self, wanted: dict[str, TemplateSource]) -> None:
-        self._library.forget_all_but(wanted)
         for folder in (self._layout.templates, self._layout.partial, self._layout.uploads):
             for path in folder.iterdir():
                 if path.name.partition(".")[0] not in wanted and not self._may_be_listed(path):
                     log.info("%s: removed, because it is not listed", path.name)
                     path.unlink(missing_ok=True)
+        # Last: it writes, which a full disk refuses.
+        self._library.forget_all_but(wanted)
 
     def _may_be_listed(self, path: Path) -> bool:
         """Whether it was sent a moment ago: whoever has a ticket may be faster than the list that has it."""
         return path.parent == self._layout.uploads and time.time() - path.stat().st_mtime < GRACE
+
+
+def _try(transfer: Transfer, wanted: Transfers) -> bool:
+    """Make the list true; False while even the list itself finds no room."""
+    try:
+        transfer.make_true(wanted)
+    except (OSError, sqlite3.OperationalError) as error:
+        if not _is_full(error):
+            raise
+        log.warning("the list waits, because the data disk is full: %s", error)
+        return False
+    return True
+
+
+def _is_full(error: OSError | sqlite3.OperationalError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return error.sqlite_errorcode == sqlite3.SQLITE_FULL
 
 
 def main(argv: Sequence[str]) -> int:
@@ -177,13 +239,16 @@ def main(argv: Sequence[str]) -> int:
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
     transfer = Transfer(Layout(options.data))
+    wanted, is_behind = Transfers(), False
     again.set()
     while not stop.is_set():
         if again.is_set():
             again.clear()
-            transfer.make_true(codec.decode(options.settings.read_bytes(), Transfers))
-        if transfer.reap() or transfer.has_arrivals():
-            again.set()
+            wanted = codec.decode(options.settings.read_bytes(), Transfers)
+            transfer.hurry()
+            is_behind = True
+        if transfer.reap() or transfer.has_arrivals() or transfer.is_due() or is_behind:
+            is_behind = not _try(transfer, wanted)
         options.heartbeat.parent.mkdir(parents=True, exist_ok=True)
         options.heartbeat.touch()
         again.wait(HEARTBEAT_EVERY)

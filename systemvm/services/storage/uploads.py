@@ -32,6 +32,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from systemvm.engine.errors import EngineError
+from systemvm.services.storage.settings import leave_reserve
 
 #: Uploads at a time: the other threads are for hosts that pull.
 MOST = 6
@@ -175,6 +176,7 @@ class Uploads:
         try:
             with os.fdopen(handle, "wb") as file:
                 while left and (chunk := body.read(min(left, _CHUNK))):
+                    leave_reserve(self._folder)
                     file.write(chunk)
                     digest.update(chunk)
                     left -= len(chunk)

@@ -91,6 +91,8 @@ class SimulatedHostServer:
             return state
         if (method, path) == ("GET", "/v1/domains"):
             return simulator.all_domains(host)
+        if (method, path) == ("GET", "/v1/changes"):
+            return {"mark": simulator.wait_for_change(host, query.get("seen", ""), float(query["wait"]))}
         if (method, path) == ("GET", "/v1/volumes"):
             return simulator.all_volumes(host)
         if (method, path) == ("POST", "/v1/certificate/request"):

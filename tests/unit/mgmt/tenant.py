@@ -42,11 +42,12 @@ class DirectJobs:
         job = self.cloud.row(Job, job_id)
         try:
             self.cloud.run(job.workflow, **job.arguments)
-            status = JobStatus.succeeded
-        except StepFailed:
-            status = JobStatus.failed
+            status, words = JobStatus.succeeded, None
+        except StepFailed as failure:
+            status, words = JobStatus.failed, str(failure)
         with self.cloud.runtime.database.writing() as session:
-            session.get_one(Job, job_id).status = status
+            row = session.get_one(Job, job_id)
+            row.status, row.error_text = status, words
 
 
 @dataclass

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +59,30 @@ def find_python() -> str | None:
     return None
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """Python 2.7 and a folder with CloudMonkey's packages."""
+class NotHere(Exception):
+    """CloudMonkey cannot run here; why."""
+
+
+def install(folder: Path) -> str:
+    """Put CloudMonkey's packages into a folder; the Python 2.7 that runs them. Raises NotHere."""
     found = find_python()
     if found is None:
-        pytest.skip("there is no Python 2.7 here, and CloudMonkey 5 runs on nothing else")
-    folder = tmp_path_factory.mktemp("packages")
+        raise NotHere("there is no Python 2.7 here, and CloudMonkey 5 runs on nothing else")
     pip = [found, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(folder)]
     done = subprocess.run([*pip, f"cloudmonkey=={VERSION}"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip(f"CloudMonkey {VERSION} cannot be installed here: {done.stderr[-300:]}")
-    return found, folder
+        raise NotHere(f"CloudMonkey {VERSION} cannot be installed here: {done.stderr[-300:]}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Python 2.7 and a folder with CloudMonkey's packages."""
+    folder = tmp_path_factory.mktemp("packages")
+    try:
+        return install(folder), folder
+    except NotHere as reason:
+        pytest.skip(str(reason))
 
 
 @dataclass
@@ -81,9 +93,9 @@ class Monkey:
     packages: Path
     home: Path
 
-    def configure(self, server: ManagementServer, key: str = "", secret: str = "") -> None:
+    def configure(self, url: str, password: str, key: str = "", secret: str = "") -> None:
         """Let it sign with keys, or log in without."""
-        place = {"home": self.home, "url": server.endpoint, "password": server.password}
+        place = {"home": self.home, "url": url, "password": password}
         (self.home / "config").write_text(SETTINGS.format(**place, key=key, secret=secret))
 
     def say(self, *words: str) -> tuple[int, str]:
@@ -127,7 +139,8 @@ def monkey(
     request: pytest.FixtureRequest, server: ManagementServer, python: tuple[str, Path], tmp_path: Path
 ) -> Monkey:
     made = Monkey(*python, tmp_path)
-    made.configure(server, *(server.keys() if request.param == "keys" else ()))
+    keys = server.keys() if request.param == "keys" else ()
+    made.configure(server.endpoint, server.password, *keys)
     code, text = made.say("sync")
     assert code == 0, text
     assert "APIs discovered and cached" in text
@@ -176,5 +189,5 @@ def test_what_is_refused_is_said(monkey: Monkey) -> None:
 
 def test_a_wrong_password_is_told(server: ManagementServer, python: tuple[str, Path], tmp_path: Path) -> None:
     monkey = Monkey(*python, tmp_path)
-    monkey.configure(replace(server, password="wrong"))
+    monkey.configure(server.endpoint, "wrong")
     assert "Error authenticating" in monkey.say("sync")[1]

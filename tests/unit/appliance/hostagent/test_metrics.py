@@ -29,7 +29,7 @@ def test_counters() -> None:
         (1, 1, ("running", "")),
         (5, 1, ("stopped", "powered off from inside")),
         (5, 2, ("stopped", "stopped by the host")),
-        (5, 3, ("crashed", "crashed")),
+        (5, 3, ("crashed", "its process ended")),
         (3, 5, ("running", "paused: the disk of the host is full or broken")),
         (6, 1, ("crashed", "")),
     ],

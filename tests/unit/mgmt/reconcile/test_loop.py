@@ -12,10 +12,12 @@ from sqlalchemy import select
 from mgmt.agents.errors import AgentUnreachable
 from mgmt.model.configuration import ALERT_PURGE_DAYS, EVENT_PURGE_DAYS
 from mgmt.model.errors import ParameterError
+from mgmt.model.notices import AlertType
 from mgmt.model.states import TemplateState, VmState
 from mgmt.ops import names
-from mgmt.ops.images.templates import touch_storage
+from mgmt.ops.images.templates import touch_storage, why_stalled
 from mgmt.ops.machines.documents import push_router, touch_router
+from mgmt.reconcile.alerts import update_alerts
 from mgmt.reconcile.loop import FIRST_PAUSE, Reconciler
 from mgmt.reconcile.sweep import Sweeper
 from mgmt.store.configured import EVERYWHERE, set_value
@@ -259,6 +261,32 @@ def test_templates_follow_the_storage_vm(bare_cloud: SmallCloud, loop: Reconcile
     assert (row.state, row.reason) == (TemplateState.failed, "HTTP 404 at the third redirect")
     turn(loop)
     assert bare_cloud.document(storage.id).storage.allowed_networks == ("172.31.241.0/24",)
+
+
+def test_a_template_without_room_waits_with_a_word_and_an_alert(
+    bare_cloud: SmallCloud, loop: Reconciler
+) -> None:
+    turn(loop, 2)
+    storage = next(vm for vm in bare_cloud.rows(Vm) if vm.kind == "storage")
+    machine = bare_cloud.simulator.machines[storage.id]
+    machine.is_full = True
+    machine.templates.clear()
+    with bare_cloud.runtime.database.writing() as session:
+        session.get_one(Template, bare_cloud.template_id).state = TemplateState.downloading
+        touch_storage(session, bare_cloud.zone_id)
+    turn(loop, 2)
+    update_alerts(bare_cloud.runtime, {})
+    row = bare_cloud.row(Template, bare_cloud.template_id)
+    assert row.state == TemplateState.downloading
+    assert why_stalled(row).startswith("the data disk has no room: it needs")
+    (alert,) = (each for each in bare_cloud.rows(Alert) if each.type == AlertType.secondary_storage)
+    assert alert.description == f"template {row.name} waits, and is tried again: {row.reason}"
+    machine.is_full = False
+    turn(loop)
+    update_alerts(bare_cloud.runtime, {})
+    row = bare_cloud.row(Template, bare_cloud.template_id)
+    assert (row.state, row.reason, why_stalled(row)) == (TemplateState.ready, "", "")
+    assert bare_cloud.row(Alert, alert.id).resolved is not None
 
 
 def test_a_host_that_is_away_is_in_alert_and_its_vms_are_left_alone(

@@ -79,6 +79,10 @@ def test_a_volume_by_url_is_a_row_that_says_how_far_it_is(world: World) -> None:
     assert shown == ("UploadOp", "0% Downloaded", 0, True)
     with pytest.raises(ParameterError, match="in state UploadOp and cannot be attached"):
         world.call("attachVolume", id=volume["id"], virtualmachineid=world.vm(world.network()).id)
+    with world.context.database.writing() as session:
+        session.get_one(tables.VolumeUpload, volume["id"]).reason = "the data disk has no room"
+    (waiting,) = world.call("listVolumes", id=volume["id"])["volume"]
+    assert waiting["status"] == "Upload waits and is tried again: the data disk has no room"
     with pytest.raises(ParameterError, match="nothing to download yet"):
         world.call("extractVolume", id=volume["id"], zoneid=world.ids["zone"], mode="HTTP_DOWNLOAD")
     with world.context.database.writing() as session:
@@ -91,6 +95,14 @@ def test_a_volume_by_url_is_a_row_that_says_how_far_it_is(world: World) -> None:
 def test_what_is_never_sent_is_given_up_in_the_end(world: World, tmp_path: Path) -> None:
     give_storage_vm(world, tmp_path)
     volume, template = (permission(world, name)["id"] for name in list(SENDING)[:2])
+    for reason, words in (
+        ("checking", "Not uploaded yet"),
+        ("the data disk has no room", "Download waits and is tried again: the data disk has no room"),
+    ):
+        with world.context.database.writing() as session:
+            session.get_one(tables.Template, template).reason = reason
+        (shown,) = world.call("listTemplates", id=template, templatefilter="self")["template"]
+        assert shown["status"] == words
     for hours, states in ((23, ("NotUploaded", "Downloading")), (25, ("UploadAbandoned", "Failed"))):
         with world.context.database.writing() as session:
             abandon_unsent(session, world.context.clock() + timedelta(hours=hours))

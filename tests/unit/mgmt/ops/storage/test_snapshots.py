@@ -159,6 +159,26 @@ def test_one_that_fails_is_in_error_counts_nothing_and_can_be_deleted(owner: Ten
     assert owner.counted() == [owner.real()] * 2
 
 
+def test_a_full_storage_vm_refuses_a_snapshot_in_a_sentence_and_the_volume_is_as_before(
+    owner: Tenant,
+) -> None:
+    (storage,) = (row for row in owner.cloud.rows(Vm) if row.kind == "storage")
+    owner.cloud.simulator.machines[storage.id].is_full = True
+    before = root_of(owner)
+    row = take(owner)
+    (job,) = (job for job in owner.mine(Job) if job.command == "createSnapshot")
+    assert job.error_text == (
+        "copy the volume to the storage VM: host host1: the storage VM refuses it: "
+        "the storage VM's data disk has no room for it"
+    )
+    assert row.state == "Error"
+    after = root_of(owner)
+    assert (after.state, after.size, after.vm_id) == ("Ready", before.size, before.vm_id)
+    assert examine(owner.cloud.runtime) == []
+    owner.cloud.simulator.machines[storage.id].is_full = False
+    assert take(owner, name="again").state == "BackedUp"
+
+
 def test_a_volume_is_made_of_a_snapshot_when_it_is_attached(owner: Tenant) -> None:
     row = take(owner)
     with pytest.raises(ParameterError, match="send a larger size"):
