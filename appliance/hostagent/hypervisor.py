@@ -38,9 +38,14 @@ _SHUTOFF_REASONS = {
     libvirt.VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT: "loaded from a snapshot",
     libvirt.VIR_DOMAIN_SHUTOFF_DAEMON: "libvirtd lost its process",
 }
+#: Paused, and not running yet: a VM whose memory is on its way from another host must not pass for one
+#: that has arrived.
+_PREPARING_REASONS = {
+    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: "starting",
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION: "moving between hosts",
+}
 _PAUSED_REASONS = {
     libvirt.VIR_DOMAIN_PAUSED_IOERROR: "paused: the disk of the host is full or broken",
-    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: "starting",
     libvirt.VIR_DOMAIN_PAUSED_CRASHED: "paused: the guest crashed",
 }
 
@@ -115,6 +120,8 @@ def describe_state(stats: dict[str, Any]) -> tuple[str, str]:
     if state == libvirt.VIR_DOMAIN_SHUTOFF:
         crashed = reason in (libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_DAEMON)
         return ("crashed" if crashed else "stopped"), _SHUTOFF_REASONS.get(reason, "")
+    if state == libvirt.VIR_DOMAIN_PAUSED and reason in _PREPARING_REASONS:
+        return "preparing", _PREPARING_REASONS[reason]
     if state == libvirt.VIR_DOMAIN_PAUSED:
         return "running", _PAUSED_REASONS.get(reason, "paused")
     return _STATES[state], ""

@@ -16,7 +16,7 @@ from mgmt.model.errors import NoCapacity, ParameterError, Unavailable
 from mgmt.model.pools import StorageType
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops.compute.placement import demand_of, unplace_vm
-from mgmt.ops.compute.states import set_vm
+from mgmt.ops.compute.states import read_vm, set_vm
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.machines.system_vms import boot, put_down
 from mgmt.ops.network.host_networks import push_hosts_of
@@ -41,7 +41,7 @@ def migrate_system_vm(
             "choose another host for a system VM", lambda: _choose(runtime, vm_id, host_id, pool_id)
         )
         name = plan["name"]
-        saga.on_failure(f"let {name} be started again", lambda: _want(runtime, vm_id))
+        saga.on_failure(f"let {name} be started again", lambda: let_run(runtime, vm_id))
         saga.step(f"stop {name}", lambda: _stop(runtime, vm_id, plan))
         if plan["pools"]:
             move_volumes(runtime, saga, pools=plan["pools"], vm_id=vm_id)
@@ -60,6 +60,14 @@ def can_move(runtime: Runtime, vm_id: str) -> bool:
     except (NoCapacity, Unavailable):
         return False
     return True
+
+
+def let_run(runtime: Runtime, vm_id: str) -> None:
+    """A system VM that was to go runs again: on its host it counts as before; the loop sees what it is."""
+    vm = read_vm(runtime, vm_id)
+    is_on = vm.state == VmState.stopping and vm.host_id is not None
+    set_vm(runtime, vm_id, desired_power="running", state=VmState.running if is_on else vm.state)
+    runtime.wake.set()
 
 
 def require_place(session: Session, vm: Vm, host_id: str | None = None, pool_id: str | None = None) -> Plan:
@@ -122,8 +130,3 @@ def _leave(runtime: Runtime, vm_id: str, plan: Plan) -> None:
         for volume_id in roots:
             root = session.get_one(Volume, volume_id)
             root.state, root.pool_id = VolumeState.allocated, None
-
-
-def _want(runtime: Runtime, vm_id: str) -> None:
-    set_vm(runtime, vm_id, desired_power="running")
-    runtime.wake.set()

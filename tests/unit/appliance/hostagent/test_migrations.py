@@ -3,9 +3,11 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from appliance.hostagent.domain_xml import Placement, domain_xml
+from appliance.hostagent.hypervisor import describe_state
 from appliance.hostagent.migration_door import MIGRATION_SUFFIX, DoorClosed, MigrationDoor, subject_of
 from appliance.hostagent.migrations import landing_of, moved_xml, targets_of
 from appliance.paths import Paths
@@ -62,6 +64,19 @@ def test_disks_are_copied_by_their_names_in_the_guest() -> None:
     xml = domain_xml(document(is_system=False), here)
     assert targets_of(xml, {here.disks[DATA]}) == ["vdb"]
     assert targets_of(xml, set(here.disks.values())) == ["vda", "vdb"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [
+        (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATED, "running"),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR, "running"),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION, "preparing"),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, "preparing"),
+    ],
+)
+def test_a_vm_whose_memory_is_on_its_way_does_not_run_yet(state: int, reason: int, told: str) -> None:
+    assert describe_state({"state.state": state, "state.reason": reason})[0] == told
 
 
 @pytest.mark.parametrize(
