@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.model.states import VmState, VolumeState
+from mgmt.ops.compute.domains import host_pool
 from mgmt.ops.compute.placement import tied_to
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.runtime import Runtime
@@ -31,7 +32,7 @@ def remove_stale(
         vms = [vm.id for vm in session.scalars(select(Vm).where(Vm.id.in_(off))) if _is_elsewhere(vm, host)]
         files = {volume.id: volume for volume in volumes}
         rows = session.scalars(select(Volume).where(Volume.id.in_(files))).all()
-        stale = [(row.id, row.vm_id) for row in rows if _true_host(session, row, host)]
+        stale = [(row.id, row.vm_id) for row in rows if _true_pool(session, row, host)]
     for vm_id in vms:
         _remove_definition(runtime, host, vm_id)
     for volume_id, owner_id in stale:
@@ -45,11 +46,11 @@ def _is_elsewhere(vm: Vm, host: Host) -> bool:
     return vm.removed is None and is_still and home not in (None, host.id)
 
 
-def _true_host(session: Session, row: Volume, host: Host) -> str | None:
-    """The other host that the row says has the volume; None when it has not, or nobody can tell by that."""
+def _true_pool(session: Session, row: Volume, host: Host) -> StoragePool | None:
+    """The pool of another host that the row says has the volume; None when nobody can tell by the row."""
     is_still = row.state == VolumeState.ready and row.target_pool_id is None and row.removed is None
     pool = session.get(StoragePool, row.pool_id) if row.pool_id and is_still else None
-    return str(pool.host_id) if pool is not None and pool.host_id not in (None, host.id) else None
+    return pool if pool is not None and pool.host_id not in (None, host.id) else None
 
 
 def _remove_definition(runtime: Runtime, host: Host, vm_id: str) -> None:
@@ -70,12 +71,14 @@ def _remove_copy(runtime: Runtime, host: Host, volume_id: str, vm_id: str | None
     with runtime.locks.try_hold(f"job:{vm_id or volume_id}") as is_free:
         with runtime.database.reading() as session:
             row = session.get_one(Volume, volume_id)
-            true = session.get(Host, _true_host(session, row, host) or "")
+            pool = _true_pool(session, row, host)
+            true = session.get(Host, pool.host_id) if pool is not None else None
             is_busy = bool({volume_id, row.vm_id} & busy_subjects(session))
-        if true is None or not is_free or is_busy or row.vm_id != vm_id:
+        if pool is None or true is None or not is_free or is_busy or row.vm_id != vm_id:
             return
         there = driver_of(runtime, true).all_volumes(host_endpoint(true))
-        if volume_id not in {volume.id for volume in there}:
+        # A pool that hosts share shows the same file on both.
+        if (volume_id, host_pool(pool)) not in {(volume.id, volume.pool) for volume in there}:
             log.error(
                 "volume %s is kept on host %s, because host %s has it not", row.name, host.name, true.name
             )

@@ -103,6 +103,9 @@ def test_old_copies_of_what_moved_go_once_the_new_host_has_it(cloud: SmallCloud)
     file = new.volumes.pop(root.id)
     tidy(cloud.runtime)
     assert root.id in old.volumes, "nobody else has it"
+    new.volumes[root.id] = msgspec.structs.replace(file, pool="shared")
+    tidy(cloud.runtime)
+    assert root.id in old.volumes, "the other pool's file may be this one"
     new.volumes[root.id] = file
     with cloud.runtime.locks.hold(f"job:{vm_id}"), ThreadPoolExecutor(1) as another:
         another.submit(tidy, cloud.runtime).result()
