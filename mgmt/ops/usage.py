@@ -70,6 +70,12 @@ def _next_day(session: Session) -> date | None:
     return min(first, default=None)
 
 
+def last_day(session: Session) -> date | None:
+    """The last day that is summed up."""
+    mark = session.get(Setting, MARK)
+    return date.fromisoformat(mark.value) if mark else None
+
+
 def _done(session: Session) -> date | None:
     mark = session.get(Setting, MARK, with_for_update=True)
     return date.fromisoformat(mark.value) if mark else None

@@ -79,6 +79,25 @@ class ServerMetricsResponse(ServerResponse):
     collectiontime: str
 
 
+class DatabaseMetricsResponse(Response, kw_only=True):
+    """The database; `connections` and `uptime` in seconds where it is a server of its own."""
+
+    hostname: str
+    version: str
+    versioncomment: str
+    connections: int | None
+    uptime: int | None
+    collectiontime: str
+
+
+class UsageServerMetricsResponse(Response, kw_only=True):
+    """The summing up of usage; `lastsuccessfuljob` is the last day that is done."""
+
+    state: str
+    lastsuccessfuljob: str | None
+    collectiontime: str
+
+
 class EventTypeResponse(Response):
     """A type of events."""
 

@@ -27,6 +27,7 @@ from mgmt.store.tables import (
     UsageSpan,
     VlanRange,
 )
+from mgmt.store.vitals import vitals
 from tests.postgres import postgres
 from tests.unit.mgmt.small_cloud import SmallCloud, make_cloud
 
@@ -98,3 +99,12 @@ def test_offerings_of_a_domain(cloud: SmallCloud) -> None:
         assert [may_use(session, made, path) for path in paths] == [True, True, False, False]
         everybodys = session.scalars(select(ServiceOffering.id).where(ServiceOffering.id != made)).first()
         assert may_use(session, str(everybodys), "/")
+
+
+def test_the_database_says_how_it_is(cloud: SmallCloud) -> None:
+    with cloud.runtime.database.reading() as session:
+        found = vitals(session)
+    assert found.name == "PostgreSQL"
+    assert int(found.version.split(".")[0]) > 10
+    assert (found.connections or 0) > 0
+    assert found.uptime is not None

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from mgmt.model.errors import CloudError
-from mgmt.store.tables import UsageRecord, UsageSpan
+from mgmt.ops.usage import MARK
+from mgmt.store.tables import Setting, UsageRecord, UsageSpan
 from tests.unit.mgmt.api.commands.world import World
 
 pytestmark = pytest.mark.unit
@@ -96,3 +97,11 @@ def test_records_are_made_on_demand(world: World) -> None:
         world.call("removeRawUsageRecords", "admin", interval=0)
     types = {item["id"]: item["name"] for item in world.call("listUsageTypes")["usagetype"]}
     assert (types[1], types[9]) == ("RUNNING_VM", "SNAPSHOT")
+
+
+def test_dashboards_see_until_when_usage_is_summed_up(world: World) -> None:
+    assert "lastsuccessfuljob" not in world.call("listUsageServerMetrics", "admin")["usageMetrics"]
+    world.add(Setting(name=MARK, value="2026-01-31"))
+    world.call("updateConfiguration", "admin", name="enable.usage.server", value="false")
+    found = world.call("listUsageServerMetrics", "admin")["usageMetrics"]
+    assert (found["state"], found["lastsuccessfuljob"]) == ("Disabled", "2026-01-31")
