@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 
 from mgmt.alloc.affinity import Affinity
-from mgmt.alloc.pools import is_reached_from
+from mgmt.alloc.pools import Wish, is_reached_from
 from mgmt.alloc.refusals import HostView, why_none
 from mgmt.alloc.room import Demand, Room, Settings
 from mgmt.model.errors import NoCapacity
@@ -78,18 +78,22 @@ def _conditions(room: Room, demand: Demand) -> list[ColumnElement[bool]]:
         room.free_cpus >= demand.cpus,
         room.free_memory >= demand.memory,
         _may_use(demand),
-        *(_has_pool(storage) for storage in sorted(demand.storage)),
+        *(_has_pool(wish) for wish in sorted(demand.storage)),
         *([Host.id.in_(_reaching(demand.pools))] if demand.pools else []),
-        *(_has_tag(tag) for tag in demand.tags),
+        *(_tagged(Host.tags, tag) for tag in demand.tags),
         *([Host.id != demand.beside] if demand.beside else []),
+        *([or_(Host.pod_id == demand.within, Host.cluster_id == demand.within)] if demand.within else []),
         *([Host.acceleration == demand.acceleration] if demand.acceleration else []),
         *_must(demand.affinity),
     ]
 
 
-def _has_pool(storage: str) -> ColumnElement[bool]:
+def _has_pool(wish: Wish) -> ColumnElement[bool]:
     pools = select(StoragePool.id).where(
-        is_reached_from(Host.id, storage), StoragePool.state == "Up", StoragePool.removed.is_(None)
+        is_reached_from(Host.id, wish.storage),
+        StoragePool.state == "Up",
+        StoragePool.removed.is_(None),
+        *(_tagged(StoragePool.tags, tag) for tag in wish.tags),
     )
     return pools.correlate(Host).exists()
 
@@ -100,8 +104,8 @@ def _reaching(pools: Sequence[str]) -> Select[Any]:
     return query.having(func.count() == len(pools))
 
 
-def _has_tag(tag: str) -> ColumnElement[bool]:
-    return cast(Host.tags, String).contains(json.dumps(tag), autoescape=True)
+def _tagged(column: Any, tag: str) -> ColumnElement[bool]:
+    return cast(column, String).contains(json.dumps(tag), autoescape=True)
 
 
 def _may_use(demand: Demand) -> ColumnElement[bool]:
@@ -174,6 +178,8 @@ def _views(session: Session, demand: Demand, room: Room) -> list[HostView]:
             Host.acceleration,
             Host.resource_state,
             Host.tags,
+            Host.pod_id,
+            Host.cluster_id,
             Cluster.name.label("cluster"),
             (Cluster.allocation == Allocation.enabled).label("is_cluster_open"),
             Pod.name.label("pod"),
@@ -206,6 +212,10 @@ def _obstacle(demand: Demand, host: Row[Any]) -> str:
     obstacles = (
         (demand.beside == host.id, "is where it runs"),
         (
+            demand.within not in ("", host.pod_id, host.cluster_id),
+            "is not in the pod or cluster that was asked for",
+        ),
+        (
             demand.acceleration not in (None, host.acceleration),
             f"runs VMs by {host.acceleration}, not by {demand.acceleration}",
         ),
@@ -226,6 +236,6 @@ def _obstacle(demand: Demand, host: Row[Any]) -> str:
     return next((words for is_so, words in obstacles if is_so), "")
 
 
-def _words(storage: frozenset[str]) -> str:
+def _words(storage: frozenset[Wish]) -> str:
     """The kinds of storage pools that disks need."""
-    return " and no ".join(f"{kind} storage pool".strip() for kind in sorted(storage))
+    return " and no ".join(map(str, sorted(storage)))

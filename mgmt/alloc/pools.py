@@ -1,6 +1,6 @@
 """Which pool takes a volume, and which hosts reach a pool."""
 
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
@@ -30,13 +30,29 @@ def is_reached_from(host_id: Any, storage: str = "") -> ColumnElement[bool]:
     return is_shared if storage == StorageType.shared else or_(is_local, is_shared)
 
 
-def storage_of(session: Session, volume: Volume) -> str:
-    """What the offering of a volume asks for, local or shared; empty where none says."""
+class Wish(NamedTuple):
+    """What a volume asks of its pool: local or shared (empty: any), and tags that it must have."""
+
+    storage: str = ""
+    tags: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """As in `local storage pool with tags fast, safe`."""
+        words = f"{self.storage} storage pool".strip()
+        return f"{words} with tags {', '.join(self.tags)}" if self.tags else words
+
+
+ANY: Final = Wish()
+
+
+def wish_of(session: Session, volume: Volume) -> Wish:
+    """What the offering of a volume asks for."""
     if volume.kind == VolumeKind.root and volume.vm_id is not None:
         offering_id = session.get_one(Vm, volume.vm_id).offering_id
-        return session.get_one(ServiceOffering, offering_id).storage_type
+        size = session.get_one(ServiceOffering, offering_id)
+        return Wish(size.storage_type, tuple(size.storage_tags))
     offering = session.get(DiskOffering, volume.offering_id) if volume.offering_id else None
-    return offering.storage_type if offering is not None else ""
+    return Wish(offering.storage_type, tuple(offering.tags)) if offering is not None else Wish()
 
 
 def shared_pools_of(session: Session, vm_id: str) -> list[str]:
@@ -82,21 +98,23 @@ def host_of_volume(session: Session, volume: Volume) -> Host | None:
     return host_for(session, pool, vm.last_host_id if vm is not None else None)
 
 
-def place_volume(session: Session, host_id: str, size: int, storage: str = "") -> StoragePool:
+def place_volume(session: Session, host_id: str, size: int, wish: Wish = ANY) -> StoragePool:
     """The first pool that the host reaches with room for `size` bytes, its own before shared ones.
 
-    `storage` (local or shared) leaves out the others. Raises NoCapacity with each pool's reason.
+    Raises NoCapacity with each pool's reason.
     """
-    query = select(StoragePool).where(is_reached_from(host_id, storage), StoragePool.removed.is_(None))
+    query = select(StoragePool).where(is_reached_from(host_id, wish.storage), StoragePool.removed.is_(None))
     query = query.order_by(StoragePool.host_id.is_(None))
     values = all_values(session, (STORAGE_OVERPROVISIONING, POOL_ALLOCATED_LIMIT, POOL_USED_LIMIT))
     refusals = []
     for pool in session.scalars(query.order_by(StoragePool.created, StoragePool.id)).all():
-        reason = _why_not(session, pool, size, values)
+        missing = ", ".join(sorted(set(wish.tags) - set(pool.tags)))
+        lacks = f"lacks the offering's storage tags {missing}" if missing else ""
+        reason = lacks or _why_not(session, pool, size, values)
         if not reason:
             return pool
         refusals.append(f"pool {pool.name} {reason}")
-    why = "; ".join(refusals) or f"its host reaches no {storage} pool".replace("  ", " ")
+    why = "; ".join(refusals) or f"its host reaches no {wish}"
     raise NoCapacity(f"no storage pool for a volume of {size / _GIB:.1f} GiB: {why}")
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.affinity import Affinity
+from mgmt.alloc.pools import Wish
 from mgmt.alloc.sizes import CPUS, MEMORY
 from mgmt.model.configuration import (
     ALLOCATION_ALGORITHM,
@@ -54,9 +55,10 @@ _SETTINGS = (
 class Demand:
     """What a VM needs; memory in MiB. `host_id` where its disks or its owner tie it to one host.
 
-    Its host must reach all `pools`, and one of each kind in `storage` (local, shared, empty: any) for disks
-    that have none yet. Of hosts that fit `before` comes first: where it was. For a VM that moves, `beside` is
-    the host where it is, and `acceleration` what it runs by: another cannot go on with it.
+    Its host must reach all `pools`, and one for each wish in `storage`, of disks that have none yet.
+    Of hosts that fit `before` comes first: where it was. For a VM that moves, `beside` is
+    the host where it is, and `acceleration` what it runs by: another cannot go on with it. `within` is
+    the pod or cluster that its owner named.
 
     `account_id` and `domain_id` are a tenant's; without them (system VMs) dedications do not count.
     """
@@ -66,11 +68,12 @@ class Demand:
     memory: int
     host_id: str | None = None
     pools: tuple[str, ...] = ()
-    storage: frozenset[str] = frozenset()
+    storage: frozenset[Wish] = frozenset()
     before: str | None = None
     beside: str | None = None
     acceleration: str | None = None
     tags: tuple[str, ...] = ()
+    within: str = ""
     account_id: str | None = None
     domain_id: str | None = None
     affinity: Affinity = field(default_factory=Affinity)

@@ -257,6 +257,7 @@ INFRASTRUCTURE = (
     tables.Alert,
     tables.ServiceProvider,
     tables.Dedication,
+    tables.ManagementServer,
 )
 OFFERINGS = (tables.ServiceOffering, tables.DiskOffering, tables.NetworkOffering)
 

@@ -3,7 +3,8 @@
 A hint is `str`, `int`, `float`, `bool`, `datetime`, `list[str]`, `dict[str, str]` or
 `list[dict[str, str]]`, optional or not, and may be `Annotated` with a description (a plain string), a
 `Ref` (see `mgmt.api.access`), a filter (see `mgmt.api.lists`), `MULTILINE`, and a `msgspec.Meta` with
-limits, which `msgspec` itself checks.
+limits, which `msgspec` itself checks. A description that is a `NoEffect` or an `Unsupported` says that the
+parameter does nothing, and why.
 """
 
 import re
@@ -44,6 +45,22 @@ EXPECTED: dict[Any, str] = {
 }
 
 
+class NoEffect(str):
+    """A description: the parameter is taken, as clients send it, and changes nothing; the text says why."""
+
+    __slots__ = ()
+
+
+class Unsupported(str):
+    """A description: whoever asks for something by this parameter is refused; the text says why."""
+
+    __slots__ = ()
+
+
+NOTHING = (None, False, 0, "", "none")
+"""Values of unsupported parameters that ask for nothing."""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter: `base` is the type without None, `marks` what the hint was annotated with."""
@@ -56,7 +73,10 @@ class Parameter:
     @cached_property
     def description(self) -> str:
         """The words of the hint, or those every parameter of this name has."""
-        return self.mark(str) or describe(self.name)
+        words = self.mark(str) or describe(self.name)
+        if isinstance(words, NoEffect):
+            return f"no effect: {words}"
+        return f"not supported: {words}" if isinstance(words, Unsupported) else words
 
     @cached_property
     def limits(self) -> tuple[msgspec.Meta, ...]:
@@ -129,6 +149,9 @@ def read_parameter(command: str, parameter: Parameter, form: Form) -> Any:
     if value is None and parameter.required:
         text = f"Unable to execute API command {command.lower()} due to missing parameter {parameter.name}"
         raise MissingParameter(text)
+    refusal = parameter.mark(Unsupported)
+    if refusal is not None and value not in NOTHING:
+        raise ParameterError(f"{parameter.name} is not supported: {refusal}; leave it away")
     return value
 
 

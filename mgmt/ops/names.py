@@ -5,8 +5,8 @@ The comment behind each name lists its arguments. All of them are ids or plain s
 
 from typing import Final
 
-DEPLOY_VM: Final = "deploy_vm"  # vm_id, start=True, host_id=None
-START_VM: Final = "start_vm"  # vm_id, host_id=None
+DEPLOY_VM: Final = "deploy_vm"  # vm_id, start=True, host_id=None, within="" (pod or cluster)
+START_VM: Final = "start_vm"  # vm_id, host_id=None, within=""
 STOP_VM: Final = "stop_vm"  # vm_id, forced=False
 REBOOT_VM: Final = "reboot_vm"  # vm_id
 DESTROY_VM: Final = "destroy_vm"  # vm_id, expunge=False, volume_ids=[] (data volumes that go with it)

@@ -12,7 +12,7 @@ from mgmt.api.commands.users import NewUser, add_user
 from mgmt.api.dns_names import NetworkDomain, read_network_domain
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.identity import ACCOUNT
 from mgmt.api.sessions import end_sessions
@@ -44,7 +44,7 @@ class ListAccounts(ListCommand, kw_only=True, frozen=True):
     roleid: Annotated[str | None, Ref(Role, use=True), "list only accounts of this role"] = None
     rolename: Annotated[str | None, "list only accounts of the role of this name"] = None
     roletype: Annotated[str | None, "Admin, DomainAdmin or User"] = None
-    details: Annotated[str | None, "accepted and not needed: everything is shown"] = None
+    details: Annotated[str | None, NoEffect("everything is shown")] = None
 
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """What the caller asked for and may see."""

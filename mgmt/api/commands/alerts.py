@@ -10,6 +10,7 @@ from sqlalchemy import Select, select
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, ListCommand, PlainListCommand
+from mgmt.api.params import NoEffect
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.alerts import ALERT, AlertTypeResponse
 from mgmt.model.errors import ParameterError
@@ -104,7 +105,7 @@ class GenerateAlert(AsyncCommand, kw_only=True, frozen=True):
     description: Annotated[str, "what it says", Meta(max_length=MOST_TEXT)]
     type: Annotated[int, "the number of its kind", Meta(ge=0, le=2**15 - 1)]
     zoneid: Annotated[str | None, Ref(Zone)] = None
-    podid: Annotated[str | None, Ref(Pod)] = None
+    podid: Annotated[str | None, Ref(Pod), NoEffect("alerts name their zone")] = None
 
     def run(self, call: Call) -> Job:
         """Insert it; nothing resolves it but a person."""

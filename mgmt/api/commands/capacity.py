@@ -6,7 +6,7 @@ from typing import Annotated
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import PlainListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import Response, Spec
 from mgmt.api.responses.alerts import CapacityResponse, capacity_responses
 from mgmt.model.notices import CapacityType
@@ -28,7 +28,7 @@ class ListCapacity(PlainListCommand, kw_only=True, frozen=True):
         None
     )
     sortby: Annotated[str | None, "usage: the fullest first"] = None
-    fetchlatest: Annotated[bool, "accepted; what is listed is always the latest"] = False
+    fetchlatest: Annotated[bool, NoEffect("what is listed is always the latest")] = False
 
     def items(self, call: Call) -> Sequence[Response]:
         """Add up what is at the places asked for."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
+from mgmt.api.params import NoEffect
 from mgmt.api.registry import Response, Spec, SyncCommand
 from mgmt.model.errors import ParameterError
 from mgmt.model.states import VmKind, VmState
@@ -26,7 +27,7 @@ class CreateConsoleEndpoint(SyncCommand, kw_only=True, frozen=True):
     spec = Spec(answer=ConsoleEndpoint, access=EVERYONE, event="VM.CONSOLE", key="consoleendpoint")
 
     virtualmachineid: Annotated[str, Ref(Vm)]
-    token: Annotated[str | None, "no effect: tickets are signed and work once"] = None
+    token: Annotated[str | None, NoEffect("tickets are signed and work once")] = None
 
     def run(self, call: Call) -> Response:
         """Only a running VM has a screen; system VMs' screens are the root administrator's."""

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import PlainListCommand
-from mgmt.api.params import unknown_entity
-from mgmt.api.registry import REGISTRY, Response, Spec, SyncCommand
+from mgmt.api.params import NoEffect, unknown_entity
+from mgmt.api.registry import DONE, REGISTRY, Response, Spec, SyncCommand
 from mgmt.api.responses.discovery import (
     CapabilityResponse,
     EventTypeResponse,
@@ -22,11 +22,13 @@ from mgmt.api.responses.discovery import (
 from mgmt.api.responses.lookup import wire_time
 from mgmt.model.configuration import PUBLIC_TEMPLATES_ALLOWED, Scope
 from mgmt.model.configuration.projects import INVITATION_REQUIRED, USERS_MAKE_PROJECTS
+from mgmt.model.errors import ParameterError
 from mgmt.model.os_types import CATEGORIES, OS_TYPES, category_id
 from mgmt.model.states import JobStatus
 from mgmt.store.configured import configured_items
 from mgmt.store.database import is_sqlite
 from mgmt.store.events import RECONCILED
+from mgmt.store.servers import UP
 from mgmt.store.tables import Host, Job, LoginSession, ManagementServer, Zone
 
 HYPERVISORS = ("KVM",)
@@ -55,7 +57,7 @@ class ListHypervisors(PlainListCommand, kw_only=True, frozen=True):
 
     spec = Spec(answer=HypervisorResponse, key="hypervisor", access=EVERYONE)
 
-    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True), NoEffect("all zones have the same")] = None
 
     def items(self, call: Call) -> Sequence[Response]:
         """Those with a driver."""
@@ -135,6 +137,22 @@ class ListManagementServers(PlainListCommand, kw_only=True, frozen=True):
     def items(self, call: Call) -> Sequence[Response]:
         """All that share the database; those that are dead for long are forgotten."""
         return [ServerResponse(**_server(row)) for row in _servers(call, self.id, self.name)]
+
+
+class RemoveManagementServer(SyncCommand, kw_only=True, frozen=True):
+    """Removes a management server that is down from the list; one that starts again is in it again."""
+
+    spec = Spec(access=ROOT, event="MANAGEMENT.SERVER.REMOVE")
+
+    id: Annotated[str, Ref(ManagementServer)]
+
+    def run(self, call: Call) -> Response:
+        """Its jobs went on elsewhere when it was found dead."""
+        row = call.row(ManagementServer, self.id)
+        if row.state == UP:
+            raise ParameterError(f"Management server {row.name} is Up; stop it first")
+        row.removed = call.now()
+        return DONE
 
 
 class ListEventTypes(PlainListCommand, kw_only=True, frozen=True):

@@ -7,10 +7,19 @@ from sqlalchemy import Select
 
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
-from mgmt.api.commands.service_offerings import offering_state
+from mgmt.api.commands.hosts import read_tags
+from mgmt.api.commands.service_offerings import (
+    FOR_ALL,
+    FOR_ALL_NEW,
+    NO_CACHE,
+    NO_RATES,
+    THIN,
+    check_thin,
+    offering_state,
+)
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.offering_domains import DOMAIN_WORDS, add_offering, for_domains
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.offerings import DISK_OFFERING
 from mgmt.model.errors import ParameterError
@@ -28,10 +37,10 @@ class ListDiskOfferings(ListCommand, kw_only=True, frozen=True):
 
     name: Annotated[str | None, Equals(DiskOffering.name)] = None
     state: Annotated[str | None, Equals(DiskOffering.state)] = None
-    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True), FOR_ALL] = None
     domainid: Annotated[str | None, Ref(Domain, use=True), "list only those for this domain"] = None
-    listall: bool = False
-    isrecursive: bool = False
+    listall: Annotated[bool, FOR_ALL] = False
+    isrecursive: Annotated[bool, FOR_ALL] = False
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Those that the caller, and the domain that was named, may use."""
@@ -51,9 +60,24 @@ class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
         StorageType.local
     )
     domainid: Annotated[list[str] | None, Ref(Domain), DOMAIN_WORDS] = None
+    tags: Annotated[list[str] | None, "tags that a volume's pool must have"] = None
+    provisioningtype: Annotated[str, THIN] = "thin"
+    displayoffering: Annotated[bool, NoEffect("all offerings are shown")] = True
+    disksizestrictness: Annotated[bool, NoEffect("a volume's size changes by resizeVolume alone")] = False
+    encrypt: Annotated[bool, Unsupported("disks are not encrypted")] = False
+    zoneid: Annotated[list[str] | None, FOR_ALL_NEW] = None
+    bytesreadrate: Annotated[int | None, NO_RATES] = None
+    byteswriterate: Annotated[int | None, NO_RATES] = None
+    iopsreadrate: Annotated[int | None, NO_RATES] = None
+    iopswriterate: Annotated[int | None, NO_RATES] = None
+    miniops: Annotated[int | None, NO_RATES] = None
+    maxiops: Annotated[int | None, NO_RATES] = None
+    customizediops: Annotated[bool, NO_RATES] = False
+    cachemode: Annotated[str | None, NO_CACHE] = None
 
     def run(self, call: Call) -> DiskOffering:
         """Check and insert."""
+        check_thin(self.provisioningtype)
         if self.storagetype not in set(StorageType):
             raise wrong_value("storagetype", self.storagetype, "local or shared")
         if self.customized == (self.disksize is not None):
@@ -64,6 +88,7 @@ class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
             disk_bytes=(self.disksize or 0) * GIB,
             customized=self.customized,
             storage_type=self.storagetype,
+            tags=read_tags("tags", self.tags or []),
         )
         return add_offering(call.session, offering, self.domainid)
 
@@ -76,6 +101,7 @@ class UpdateDiskOffering(SyncCommand, kw_only=True, frozen=True):
     id: Annotated[str, Ref(DiskOffering)]
     name: str | None = None
     displaytext: str | None = None
+    tags: Annotated[list[str] | None, "tags that a volume's pool must have"] = None
     state: Annotated[str | None, "Active, or Inactive: no new volume may have it"] = None
 
     def run(self, call: Call) -> DiskOffering:
@@ -84,6 +110,8 @@ class UpdateDiskOffering(SyncCommand, kw_only=True, frozen=True):
         offering.name = self.name or offering.name
         offering.display_text = self.displaytext or offering.display_text
         offering.state = offering_state(self.state) or offering.state
+        if self.tags is not None:
+            offering.tags = read_tags("tags", self.tags)
         return offering
 
 

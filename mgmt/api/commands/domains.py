@@ -11,7 +11,7 @@ from mgmt.api.commands.accounts import refuse_inactive
 from mgmt.api.dns_names import NetworkDomain, read_network_domain
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import in_domain
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.identity import DOMAIN
 from mgmt.model.errors import ParameterError
@@ -40,8 +40,8 @@ class ListDomains(ListCommand, kw_only=True, frozen=True):
 
     name: Annotated[str | None, Equals(Domain.name)] = None
     level: Annotated[int | None, "list only domains this far below ROOT"] = None
-    listall: bool = False
-    details: Annotated[str | None, "accepted and not needed: everything is shown"] = None
+    listall: Annotated[bool, NoEffect("all that one may see is listed")] = False
+    details: Annotated[str | None, NoEffect("everything is shown")] = None
 
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """Administrators see their subtree, users their own domain."""
@@ -73,7 +73,7 @@ class ListDomainChildren(ListCommand, kw_only=True, frozen=True):
     id: Annotated[str | None, Ref(Domain), "the ID of the domain above; the caller's otherwise"] = None
     name: Annotated[str | None, Equals(Domain.name)] = None
     isrecursive: bool = False
-    listall: bool = False
+    listall: Annotated[bool, NoEffect("all that one may see is listed")] = False
 
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """The children of `id` (not the domain itself), or of the caller's domain."""

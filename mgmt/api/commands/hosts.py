@@ -13,7 +13,7 @@ from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.zones import refuse_if_used
 from mgmt.api.lists import Equals, ListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.hosts import HOST
 from mgmt.drivers.protocol import Driver
@@ -76,8 +76,8 @@ class AddHost(SyncCommand, kw_only=True, frozen=True):
     url: Annotated[str, "where its agent is, as https://172.16.0.2:8445"]
     clusterid: Annotated[str | None, Ref(Cluster)] = None
     clustername: Annotated[str | None, "the name of the cluster, instead of its ID"] = None
-    username: Annotated[str | None, "not needed: hosts are trusted by certificate"] = None
-    password: Annotated[str | None, "not needed: hosts are trusted by certificate"] = None
+    username: Annotated[str | None, NoEffect("hosts are trusted by certificate")] = None
+    password: Annotated[str | None, NoEffect("hosts are trusted by certificate")] = None
     hosttags: Annotated[list[str] | None, "its tags, comma separated, for offerings that ask for them"] = None
 
     def run(self, call: Call) -> Host:

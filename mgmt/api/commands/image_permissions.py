@@ -38,7 +38,9 @@ class _UpdatePermissions(SyncCommand, kw_only=True, frozen=True):
     projectids: Annotated[list[str] | None, Ref(Project, use=True), "the IDs of projects"] = None
     ispublic: bool | None = None
     isfeatured: bool | None = None
-    isextractable: bool | None = None
+    isextractable: Annotated[
+        bool | None, "true: who may use it may download it; by root administrators only"
+    ] = None
 
     def change(self, call: Call, row: Template) -> Response:
         """Check everything, then change it."""
@@ -50,6 +52,10 @@ class _UpdatePermissions(SyncCommand, kw_only=True, frozen=True):
         if self.isfeatured is not None and not call.caller.is_root:
             raise PermissionDenied(
                 "Only root administrators feature templates and ISOs; leave isfeatured away"
+            )
+        if self.isextractable is not None and not call.caller.is_root:
+            raise PermissionDenied(
+                "Only root administrators change isextractable of what exists; leave it away"
             )
         if self.ispublic:
             check_public(call, row.account_id)

@@ -13,6 +13,7 @@ from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.firewall_rules import PORT, CreateFirewallRule, revoke_rule
 from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.params import NoEffect
 from mgmt.api.registry import AsyncCommand, Entity, Response, Spec
 from mgmt.api.responses.lookup import TagResponse, plain_tags_of, rows_by_id
 from mgmt.model.errors import ParameterError
@@ -112,7 +113,7 @@ class CreateIpForwardingRule(AsyncCommand, kw_only=True, frozen=True):
     startport: Annotated[int, "first port", PORT]
     endport: Annotated[int | None, "last port; startport if left away", PORT] = None
     cidrlist: Annotated[list[str] | None, "sources; anywhere if left away"] = None
-    openfirewall: Annotated[bool, "no effect: the rule is what opens the ports"] = True
+    openfirewall: Annotated[bool, NoEffect("the rule is what opens the ports")] = True
 
     def run(self, call: Call) -> Job:
         """Have the firewall opened."""

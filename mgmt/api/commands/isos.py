@@ -23,6 +23,7 @@ from mgmt.api.images import (
 )
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
+from mgmt.api.params import NoEffect
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.templates import ISO
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
@@ -189,7 +190,7 @@ class DetachIso(AsyncCommand, kw_only=True, frozen=True):
     spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="ISO.DETACH")
 
     virtualmachineid: Annotated[str, Ref(Vm)]
-    forced: Annotated[bool, "accepted: the drive opens also while the guest reads"] = False
+    forced: Annotated[bool, NoEffect("the drive opens also while the guest reads")] = False
 
     def run(self, call: Call) -> Job:
         """Refuse an empty drive."""

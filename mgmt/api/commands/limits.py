@@ -12,7 +12,7 @@ from mgmt.api.access import ADMINS, EVERYONE
 from mgmt.api.call import Call
 from mgmt.api.lists import PlainListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import Command, Response, Spec, SyncCommand
 from mgmt.api.responses.limits import ResourceCountResponse, ResourceLimitResponse
 from mgmt.api.responses.lookup import Owners, domain_path
@@ -81,8 +81,8 @@ class ListResourceLimits(PlainListCommand, kw_only=True, frozen=True):
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
-    listall: bool = False
-    isrecursive: bool = False
+    listall: Annotated[bool, NoEffect("the limits of one owner are listed")] = False
+    isrecursive: Annotated[bool, NoEffect("the limits of one owner are listed")] = False
 
     def items(self, call: Call) -> Sequence[Response]:
         """One per resource."""

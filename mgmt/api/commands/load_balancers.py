@@ -9,10 +9,14 @@ from mgmt.api.access import EVERYONE, InnerRef, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.firewall_rules import PORT, read_cidrs, revoke_rule, submit_rule
 from mgmt.api.commands.port_forwarding_rules import open_firewall, refuse_overlap
-from mgmt.api.commands.public_addresses import guest_address_of, live_network
+from mgmt.api.commands.public_addresses import (
+    guest_address_of,
+    live_network,
+    refuse_other_place,
+)
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.rules import BALANCER
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
@@ -80,6 +84,9 @@ class CreateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
         _check(self.algorithm, self.protocol)
         address = call.row(PublicAddress, self.publicipid)
         network = live_network(call, address)
+        is_for = call.owner.account.id if self.account or self.projectid else None
+        place = {"network_id": self.networkid, "zone_id": self.zoneid, "account_id": is_for}
+        refuse_other_place(address.address, address, **place)
         if address.is_static_nat:
             raise RuleConflict(f"{address.address} has static NAT; disable it or use another address")
         refuse_overlap(call, address, "tcp", self.publicport, self.publicport)
@@ -112,7 +119,7 @@ class UpdateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
     description: str | None = None
     algorithm: Annotated[str | None, "roundrobin, leastconn or source"] = None
     protocol: Annotated[str | None, "tcp"] = None
-    fordisplay: Annotated[bool | None, "accepted: all rules are shown"] = None
+    fordisplay: Annotated[bool | None, NoEffect("all rules are shown")] = None
 
     def run(self, call: Call) -> Job:
         """Names change at once; an algorithm is changed by the router, or by nobody."""
@@ -198,7 +205,7 @@ class ListLoadBalancerRuleInstances(OwnedListCommand, kw_only=True, frozen=True)
     ruleid: Annotated[str | None, Ref(BalancerRule), "the rule; id is taken for it too"] = None
     id: Annotated[str | None, Ref(BalancerRule), "the rule"] = None
     applied: Annotated[bool, "true: the members; false: the VMs that are not"] = True
-    lbvmips: Annotated[bool, "no effect: addresses are in the VMs"] = False
+    lbvmips: Annotated[bool, NoEffect("addresses are in the VMs")] = False
 
     def _query(self, call: Call) -> Select[Any]:
         rule_id = self.ruleid or self.id

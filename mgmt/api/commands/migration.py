@@ -9,7 +9,7 @@ from mgmt.alloc.hosts import candidates, place
 from mgmt.api.access import ROOT, InnerRef, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import PlainListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import AsyncCommand, Response, Spec
 from mgmt.api.responses.hosts import (
     CandidatePoolResponse,
@@ -153,7 +153,7 @@ class MigrateVolume(AsyncCommand, kw_only=True, frozen=True):
 
     volumeid: Annotated[str, "the ID of the volume", Ref(Volume)]
     storageid: Annotated[str, "the storage pool to move it to", Ref(StoragePool)]
-    livemigrate: Annotated[bool, "accepted: volumes of running VMs move with them all the same"] = False
+    livemigrate: Annotated[bool, NoEffect("volumes of running VMs move with them all the same")] = False
 
     def run(self, call: Call) -> Job:
         """Disks of one VM stay together: the only one of a stopped VM, or a detached one."""

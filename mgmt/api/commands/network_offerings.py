@@ -6,9 +6,10 @@ from sqlalchemy import Select
 
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
+from mgmt.api.commands.service_offerings import FOR_ALL, FOR_ALL_NEW
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.offering_domains import DOMAIN_WORDS, add_offering, for_domains
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.offerings import NETWORK_OFFERING
 from mgmt.model.errors import ParameterError
@@ -34,8 +35,8 @@ class ListNetworkOfferings(ListCommand, kw_only=True, frozen=True):
     supportedservices: Annotated[list[str] | None, "list only those with all these services"] = None
     sourcenatsupported: Annotated[bool | None, "true for those with source NAT"] = None
     forvpc: Annotated[bool | None, "true for those of VPC tiers: none yet"] = None
-    networkid: Annotated[str | None, Ref(Network), "only those this network could change to"] = None
-    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+    networkid: Annotated[str | None, Ref(Network), NoEffect("a network keeps its offering")] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True), FOR_ALL] = None
     domainid: Annotated[str | None, Ref(Domain, use=True), "list only those for this domain"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
@@ -73,6 +74,19 @@ class CreateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
         False
     )
     domainid: Annotated[list[str] | None, Ref(Domain), DOMAIN_WORDS] = None
+    conservemode: Annotated[bool, NoEffect("one address may serve rules of all kinds")] = True
+    networkrate: Annotated[int | None, Unsupported("NICs are not throttled")] = None
+    ispersistent: Annotated[bool, Unsupported("a network's router starts with its first VM")] = False
+    specifyvlan: Annotated[bool, Unsupported("networks take their VXLAN ids from the physical network")] = (
+        False
+    )
+    specifyipranges: Annotated[bool, Unsupported("isolated networks have one CIDR")] = False
+    forvpc: Annotated[bool, Unsupported("there are no VPCs")] = False
+    serviceofferingid: Annotated[
+        str | None, Unsupported("changeServiceForRouter gives a router its size")
+    ] = None
+    tags: Annotated[str | None, Unsupported("a zone has one physical network for guests")] = None
+    zoneid: Annotated[list[str] | None, FOR_ALL_NEW] = None
 
     def run(self, call: Call) -> NetworkOffering:
         """Check and insert; disabled as in the original, unless asked otherwise."""

@@ -12,7 +12,7 @@ from mgmt.api.call import Call
 from mgmt.api.dns_names import read_network_domain
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.networks import NETWORK
 from mgmt.model.errors import InUse, ParameterError
@@ -48,7 +48,7 @@ class ListNetworks(OwnedListCommand, kw_only=True, frozen=True):
     issystem: Annotated[bool, "true for networks of the system; there are none"] = False
     forvpc: Annotated[bool | None, "true for tiers of VPCs; there are none"] = None
     vpcid: Annotated[str | None, "list only tiers of this VPC; there are none"] = None
-    canusefordeploy: Annotated[bool | None, "true for networks VMs can be deployed in"] = None
+    canusefordeploy: Annotated[bool | None, "true for networks VMs can be deployed in: all"] = None
     networkofferingid: Annotated[str | None, Ref(NetworkOffering, use=True), Equals(Network.offering_id)] = (
         None
     )
@@ -62,7 +62,8 @@ class ListNetworks(OwnedListCommand, kw_only=True, frozen=True):
         """Every network is isolated and carries guests: any other kind finds nothing."""
         kind = (self.type or "Isolated", self.traffictype or "Guest", (self.acltype or "account").lower())
         nowhere = (self.issystem, self.forvpc, self.vpcid, self.restartrequired, self.specifyipranges)
-        if kind != ("Isolated", "Guest", "account") or any(nowhere):
+        is_unfit = self.canusefordeploy is False
+        if kind != ("Isolated", "Guest", "account") or any(nowhere) or is_unfit:
             return query.where(Network.id.is_(None))
         if self.physicalnetworkid is not None:
             query = query.where(Network.zone_id == call.row(PhysicalNetwork, self.physicalnetworkid).zone_id)
@@ -174,7 +175,7 @@ class DeleteNetwork(AsyncCommand, kw_only=True, frozen=True):
     spec = Spec(access=EVERYONE, event="NETWORK.DELETE")
 
     id: Annotated[str, Ref(Network)]
-    forced: Annotated[bool, "no effect: a network with VMs is never deleted"] = False
+    forced: Annotated[bool, NoEffect("a network with VMs is never deleted")] = False
 
     def run(self, call: Call) -> Job:
         """Refuse while VMs are plugged in."""

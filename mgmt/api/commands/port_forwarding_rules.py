@@ -7,7 +7,11 @@ from sqlalchemy import select
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.firewall_rules import ANYWHERE, PORT, revoke_rule, submit_rule
-from mgmt.api.commands.public_addresses import guest_address_of, live_network
+from mgmt.api.commands.public_addresses import (
+    guest_address_of,
+    live_network,
+    refuse_other_place,
+)
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
@@ -48,6 +52,7 @@ class CreatePortForwardingRule(AsyncCommand, kw_only=True, frozen=True):
         """Check, insert, and let the router forward."""
         address, vm = call.row(PublicAddress, self.ipaddressid), call.row(Vm, self.virtualmachineid)
         network = live_network(call, address)
+        refuse_other_place(address.address, address, network_id=self.networkid)
         guest = guest_address_of(call, vm, address, self.vmguestip)
         protocol = self._protocol()
         public_end, private_end = self._ends()

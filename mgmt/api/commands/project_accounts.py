@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Select, select
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, ListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import Unsupported, wrong_value
 from mgmt.api.project_invitations import invite
 from mgmt.api.project_members import (
     account_named,
@@ -70,7 +70,7 @@ class AddAccountToProject(AsyncCommand, kw_only=True, frozen=True):
 
     projectid: Annotated[str, Ref(Project)]
     account: Annotated[str | None, "the name of the account"] = None
-    email: Annotated[str | None, "not supported: name the account"] = None
+    email: Annotated[str | None, Unsupported("name the account")] = None
     projectroleid: Annotated[str | None, Ref(ProjectRole, use=True), "its project role"] = None
     roletype: Annotated[str | None, "Admin or Regular"] = None
 
@@ -93,7 +93,7 @@ class AddUserToProject(AsyncCommand, kw_only=True, frozen=True):
 
     projectid: Annotated[str, Ref(Project)]
     username: Annotated[str | None, "the name of the user"] = None
-    email: Annotated[str | None, "not supported: name the user"] = None
+    email: Annotated[str | None, Unsupported("name the user")] = None
     projectroleid: Annotated[str | None, Ref(ProjectRole, use=True), "its project role"] = None
     roletype: Annotated[str | None, "Admin or Regular"] = None
 

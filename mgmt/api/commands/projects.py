@@ -10,7 +10,7 @@ from mgmt.api.call import Call
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.membership import projects_of
 from mgmt.api.ownership import OWNER, OwnerAccount, OwnerDomain, in_domain
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.project_members import (
     account_named,
     add_member,
@@ -50,7 +50,7 @@ class ListProjects(OwnedListCommand, kw_only=True, frozen=True):
     account: Annotated[str | None, OWNER, "list only projects that this account is in"] = None
     domainid: Annotated[str | None, Ref(Domain, use=True), "list only projects of this domain"] = None
     username: Annotated[str | None, "list only projects that the user of this name is in"] = None
-    details: Annotated[str | None, "accepted and not needed: everything is shown"] = None
+    details: Annotated[str | None, NoEffect("everything is shown")] = None
 
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """By membership; by domain for administrators."""

@@ -44,12 +44,12 @@ class ListPublicIpAddresses(OwnedListCommand, kw_only=True, frozen=True):
     isstaticnat: Annotated[bool | None, "true for static NAT", Equals(PublicAddress.is_static_nat)] = None
     state: Annotated[str | None, Equals(PublicAddress.state)] = None
     allocatedonly: Annotated[bool, "true: only allocated addresses"] = True
-    forvirtualnetwork: Annotated[bool | None, "true for addresses of isolated networks; all are"] = None
+    forvirtualnetwork: Annotated[bool | None, "false for those of shared networks: none"] = None
     vpcid: Annotated[str | None, "list only addresses of this VPC; there are none"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Free and system addresses are the operators' matter."""
-        if self.vpcid:
+        if self.vpcid or self.forvirtualnetwork is False:
             return query.where(PublicAddress.id.is_(None))
         if self.allocatedonly or not call.caller.is_root:
             query = query.where(PublicAddress.state != AddressState.free)
@@ -74,6 +74,8 @@ class AssociateIpAddress(AsyncCommand, kw_only=True, frozen=True):
         if self.networkid is None:
             raise ParameterError("Send networkid: a public address belongs to a network")
         network = call.row(Network, self.networkid)
+        is_for = call.owner.account.id if self.account or self.projectid else None
+        refuse_other_place(f"Network {network.name}", network, zone_id=self.zoneid, account_id=is_for)
         row = addresses.claim(call.session, network=network, address=self.ipaddress)
         row.allocated = call.now()
         return call.submit(names.ASSOCIATE_ADDRESS, {"address_id": row.id}, kind="IpAddress", about=row)
@@ -127,6 +129,7 @@ class EnableStaticNat(SyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Response:
         """Clients expect it done when this answers: the row is set now, the router follows in a job."""
         address, vm = call.row(PublicAddress, self.ipaddressid), call.row(Vm, self.virtualmachineid)
+        refuse_other_place(address.address, address, network_id=self.networkid)
         if address.is_static_nat and address.vm_id == vm.id:
             return DONE
         check_free_for_nat(call, address)
@@ -197,3 +200,11 @@ def live_network(call: Call, address: PublicAddress) -> Network:
     if network is None or address.state != AddressState.allocated:
         raise ParameterError(f"{address.address} is not associated with a network")
     return network
+
+
+def refuse_other_place(what: str, row: Any, **sent: str | None) -> None:
+    """Raise `ParameterError` if a client names another zone, network or owner than the row's own."""
+    for column, value in sent.items():
+        if value is not None and value != getattr(row, column):
+            word = column.removesuffix("_id")
+            raise ParameterError(f"{what} belongs to another {word} than the one sent; leave {word} away")

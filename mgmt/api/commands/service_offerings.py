@@ -10,7 +10,7 @@ from mgmt.api.call import Call
 from mgmt.api.commands.hosts import read_tags
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.offering_domains import DOMAIN_WORDS, add_offering, for_domains
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.offerings import SERVICE_OFFERING
 from mgmt.model.errors import ParameterError, PermissionDenied
@@ -18,6 +18,11 @@ from mgmt.model.pools import StorageType
 from mgmt.store.tables import Domain, ServiceOffering, Vm, Zone
 
 GIB = 1024**3
+FOR_ALL = NoEffect("offerings are for all zones, and all that one may use are listed")
+FOR_ALL_NEW = Unsupported("offerings are for all zones")
+NO_RATES = Unsupported("disks are not throttled")
+NO_CACHE = Unsupported("disks are written without the host's cache")
+THIN = "thin, the only one: disks take what was written"
 SYSTEM_TYPES = ("domainrouter", "consoleproxy", "secondarystoragevm")
 LEAST_MEMORY = 32
 CPUS = Meta(ge=1, le=256)
@@ -41,11 +46,11 @@ class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
     memory: Annotated[int | None, "the memory in MB", Equals(ServiceOffering.memory)] = None
     state: Annotated[str | None, Equals(ServiceOffering.state)] = None
     virtualmachineid: Annotated[str | None, Ref(Vm), "only those this VM could change to"] = None
-    zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True), FOR_ALL] = None
     domainid: Annotated[str | None, Ref(Domain, use=True), "list only those for this domain"] = None
-    listall: bool = False
-    isrecursive: bool = False
-    projectid: str | None = None
+    listall: Annotated[bool, FOR_ALL] = False
+    isrecursive: Annotated[bool, FOR_ALL] = False
+    projectid: Annotated[str | None, FOR_ALL] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """System VMs' offerings only when asked for by an administrator."""
@@ -78,6 +83,7 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
     minmemory: Annotated[int | None, MEMORY, "the least memory of a custom offering, in MB"] = None
     maxmemory: Annotated[int | None, MEMORY, "the most memory of a custom offering, in MB"] = None
     hosttags: Annotated[list[str] | None, "tags that a host must have to take its VMs"] = None
+    tags: Annotated[list[str] | None, "tags that the root disk's pool must have"] = None
     rootdisksize: Annotated[int | None, Meta(ge=1, le=65536), "the size of the root disk in GB"] = None
     storagetype: Annotated[str, "local (the default) or shared: which storage pools its disks go to"] = (
         StorageType.local
@@ -85,9 +91,30 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
     issystem: Annotated[bool, "true for system VMs"] = False
     systemvmtype: Annotated[str | None, "domainrouter, consoleproxy or secondarystoragevm"] = None
     domainid: Annotated[list[str] | None, Ref(Domain), DOMAIN_WORDS] = None
+    provisioningtype: Annotated[str, THIN] = "thin"
+    dynamicscalingenabled: Annotated[bool, NoEffect("VMs change their size while they are stopped")] = False
+    offerha: Annotated[bool, Unsupported("no other host takes a VM over")] = False
+    limitcpuuse: Annotated[bool, Unsupported("VMs share what their host's CPUs have left")] = False
+    isvolatile: Annotated[bool, Unsupported("root disks last; restoreVirtualMachine makes them anew")] = False
+    deploymentplanner: Annotated[
+        str | None, Unsupported("vm.allocation.algorithm says how hosts are chosen")
+    ] = None
+    networkrate: Annotated[int | None, Unsupported("NICs are not throttled")] = None
+    encryptroot: Annotated[bool, Unsupported("disks are not encrypted")] = False
+    diskofferingid: Annotated[str | None, Unsupported("rootdisksize is the root disk's size")] = None
+    zoneid: Annotated[list[str] | None, FOR_ALL_NEW] = None
+    bytesreadrate: Annotated[int | None, NO_RATES] = None
+    byteswriterate: Annotated[int | None, NO_RATES] = None
+    iopsreadrate: Annotated[int | None, NO_RATES] = None
+    iopswriterate: Annotated[int | None, NO_RATES] = None
+    miniops: Annotated[int | None, NO_RATES] = None
+    maxiops: Annotated[int | None, NO_RATES] = None
+    customizediops: Annotated[bool, NO_RATES] = False
+    cachemode: Annotated[str | None, NO_CACHE] = None
 
     def run(self, call: Call) -> ServiceOffering:
         """Check and insert."""
+        check_thin(self.provisioningtype)
         if self.storagetype not in set(StorageType):
             raise wrong_value("storagetype", self.storagetype, "local or shared")
         if self.issystem and self.systemvmtype not in SYSTEM_TYPES:
@@ -108,6 +135,7 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
             max_cpus=self.maxcpunumber,
             max_memory=self.maxmemory,
             host_tags=read_tags("hosttags", self.hosttags or []),
+            storage_tags=read_tags("tags", self.tags or []),
             root_disk_bytes=(self.rootdisksize or 0) * GIB,
             storage_type=self.storagetype,
             system_vm_type=self.systemvmtype,
@@ -139,6 +167,7 @@ class UpdateServiceOffering(SyncCommand, kw_only=True, frozen=True):
     name: str | None = None
     displaytext: str | None = None
     hosttags: Annotated[list[str] | None, "tags that a host must have to take its VMs"] = None
+    storagetags: Annotated[list[str] | None, "tags that the root disk's pool must have"] = None
     state: Annotated[str | None, "Active, or Inactive: no new VM may have it"] = None
 
     def run(self, call: Call) -> ServiceOffering:
@@ -149,6 +178,8 @@ class UpdateServiceOffering(SyncCommand, kw_only=True, frozen=True):
         offering.state = offering_state(self.state) or offering.state
         if self.hosttags is not None:
             offering.host_tags = read_tags("hosttags", self.hosttags)
+        if self.storagetags is not None:
+            offering.storage_tags = read_tags("storagetags", self.storagetags)
         return offering
 
 
@@ -173,6 +204,12 @@ class DeleteServiceOffering(SyncCommand, kw_only=True, frozen=True):
         offering.removed = call.now()
         offering.state = "Inactive"
         return DONE
+
+
+def check_thin(provisioning: str) -> None:
+    """Raise `ParameterError` for a disk that would be filled at once."""
+    if provisioning.lower() != "thin":
+        raise wrong_value("provisioningtype", provisioning, THIN)
 
 
 def offering_state(text: str | None) -> str | None:

@@ -10,7 +10,7 @@ from mgmt.api.call import Call
 from mgmt.api.commands.snapshots import volume_of_user
 from mgmt.api.commands.tags import new_tag
 from mgmt.api.lists import Equals, OwnedListCommand
-from mgmt.api.params import unknown_entity, wrong_value
+from mgmt.api.params import NoEffect, unknown_entity, wrong_value
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.snapshots import SNAPSHOT_POLICY
 from mgmt.model.configuration import SNAPSHOT_MOST
@@ -33,7 +33,7 @@ class ListSnapshotPolicies(OwnedListCommand, kw_only=True, frozen=True):
     volumeid: Annotated[str | None, Ref(Volume), "only of this volume", Equals(SnapshotPolicy.volume_id)] = (
         None
     )
-    fordisplay: Annotated[bool | None, "accepted: all policies are their owners' to see"] = None
+    fordisplay: Annotated[bool | None, NoEffect("all policies are their owners' to see")] = None
 
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """Whoever may have the volume sees its policies, whosever they are."""
@@ -50,7 +50,7 @@ class CreateSnapshotPolicy(SyncCommand, kw_only=True, frozen=True):
     schedule: Annotated[str, FORMS]
     timezone: Annotated[str, "the time zone of the schedule, as Europe/Berlin"]
     maxsnaps: Annotated[int, "so many are kept; older ones are deleted", Meta(ge=1, le=10000)]
-    fordisplay: Annotated[bool, "accepted: the policy is its owner's to see"] = True
+    fordisplay: Annotated[bool, NoEffect("the policy is its owner's to see")] = True
     tags: Annotated[dict[str, str] | None, "tags[0].key=…&tags[0].value=…"] = None
 
     def run(self, call: Call) -> SnapshotPolicy:
@@ -98,7 +98,7 @@ class UpdateSnapshotPolicy(AsyncCommand, kw_only=True, frozen=True):
     schedule: Annotated[str | None, FORMS] = None
     timezone: Annotated[str | None, "the time zone of the schedule, as Europe/Berlin"] = None
     maxsnaps: Annotated[int | None, "so many are kept", Meta(ge=1, le=10000)] = None
-    fordisplay: Annotated[bool | None, "accepted: the policy is its owner's to see"] = None
+    fordisplay: Annotated[bool | None, NoEffect("the policy is its owner's to see")] = None
 
     def run(self, call: Call) -> Job:
         """Done at once."""

@@ -9,7 +9,7 @@ from mgmt.api.call import Call
 from mgmt.api.commands.tags import new_tag
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain
-from mgmt.api.params import unknown_entity, wrong_value
+from mgmt.api.params import NoEffect, unknown_entity, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.snapshots import LOCATION, SNAPSHOT
 from mgmt.model.errors import InUse, ParameterError
@@ -38,7 +38,7 @@ class ListSnapshots(OwnedListCommand, kw_only=True, frozen=True):
     snapshottype: Annotated[str | None, "MANUAL or RECURRING"] = None
     intervaltype: Annotated[str | None, f"of policies: {', '.join(INTERVALS)}"] = None
     locationtype: Annotated[str | None, f"where they are: {LOCATION}"] = None
-    showunique: Annotated[bool, "accepted: every snapshot is in one zone here"] = False
+    showunique: Annotated[bool, NoEffect("every snapshot is in one zone here")] = False
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """By who asked for them."""
@@ -69,7 +69,7 @@ class CreateSnapshot(AsyncCommand, kw_only=True, frozen=True):
     policyid: Annotated[str | None, Ref(SnapshotPolicy), "as one of this policy of the volume"] = None
     locationtype: Annotated[str | None, f"where it is kept: {LOCATION}"] = None
     quiescevm: Annotated[bool, "not supported: flush the guest's file systems inside"] = False
-    asyncbackup: Annotated[bool, "accepted: the job ends when the storage VM has the snapshot"] = False
+    asyncbackup: Annotated[bool, NoEffect("the job ends when the storage VM has the snapshot")] = False
     tags: Annotated[dict[str, str] | None, "tags[0].key=…&tags[0].value=…"] = None
     account: OwnerAccount = None
     domainid: OwnerDomain = None

@@ -14,7 +14,7 @@ from mgmt.api.call import Call
 from mgmt.api.commands.hosts import ask_host, find_driver, read_tags
 from mgmt.api.commands.zones import refuse_if_used
 from mgmt.api.lists import Equals, ListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.hosts import STORAGE_POOL
 from mgmt.model.errors import MissingParameter, ParameterError
@@ -71,7 +71,7 @@ class CreateStoragePool(SyncCommand, kw_only=True, frozen=True):
     hostid: Annotated[str | None, Ref(Host)] = None
     scope: Annotated[str | None, "HOST for file; CLUSTER, or ZONE, for SharedMountPoint"] = None
     provider: Annotated[str, "DefaultPrimary, the only one"] = PROVIDER
-    hypervisor: Annotated[str | None, "accepted: a pool serves all hosts of its scope"] = None
+    hypervisor: Annotated[str | None, NoEffect("a pool serves all hosts of its scope")] = None
     tags: Annotated[list[str] | None, "its tags, comma separated, for offerings that ask for them"] = None
 
     def run(self, call: Call) -> StoragePool:
@@ -148,6 +148,10 @@ class CreateStoragePool(SyncCommand, kw_only=True, frozen=True):
             raise MissingParameter(text)
         if host.zone_id != self.zoneid:
             raise ParameterError(f"Host {host.name} is not in zone {self.zoneid}; give the host's own zone")
+        if self.podid not in (None, host.pod_id) or self.clusterid not in (None, host.cluster_id):
+            raise ParameterError(
+                f"Host {host.name} is in another pod or cluster; leave podid and clusterid away"
+            )
         return host
 
     def _refuse_known(self, session: Session, pool: StoragePool) -> None:
@@ -213,7 +217,7 @@ class DeleteStoragePool(SyncCommand, kw_only=True, frozen=True):
     spec = Spec(access=ROOT, writes=False, wakes=True)
 
     id: Annotated[str, Ref(StoragePool)]
-    forced: Annotated[bool, "accepted; volumes that are destroyed are gone already, others stay"] = False
+    forced: Annotated[bool, NoEffect("volumes that are destroyed are gone already, others stay")] = False
 
     def run(self, call: Call) -> Response:
         """Refuse while volumes are on it; then have the hosts forget a shared one."""

@@ -8,16 +8,17 @@ from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, ListCommand, OwnedListCommand
 from mgmt.api.params import unknown_entity, wrong_value
-from mgmt.api.registry import AsyncCommand, Spec
+from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.system_vms import ROUTER, SYSTEM_VM
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import SYSTEM_VM_TYPES, VmKind, VmState
 from mgmt.ops import names
 from mgmt.ops.machines.system_vm_moves import require_place
 from mgmt.ops.storage.snapshots import kept_only_by
-from mgmt.store.tables import Host, Job, Network, StoragePool, Vm, Zone
+from mgmt.store.tables import Host, Job, Network, ServiceOffering, StoragePool, Vm, Zone
 
 SYSTEM_KINDS = tuple(SYSTEM_VM_TYPES)
+NewOffering = Annotated[str, Ref(ServiceOffering), "an offering for system VMs of its kind"]
 BY_TYPE = {word: kind for kind, word in SYSTEM_VM_TYPES.items()}
 
 
@@ -126,6 +127,54 @@ class RebootSystemVm(AsyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Job:
         """Only a running one."""
         return _reboot(call, system_vm(call, self.id))
+
+
+def _change_offering(call: Call, row: Vm, offering_id: str) -> Vm:
+    offering = call.row(ServiceOffering, offering_id)
+    mine = call.session.get_one(ServiceOffering, row.offering_id)
+    if row.state != VmState.stopped:
+        raise ParameterError(f"{row.name} is {row.state}; only a Stopped one can get another size")
+    if offering.system_vm_type != mine.system_vm_type or offering.state != "Active":
+        raise wrong_value("serviceofferingid", offering.name, f"an active one for {mine.system_vm_type}")
+    row.offering_id = offering.id
+    return row
+
+
+class ChangeServiceForSystemVm(SyncCommand, kw_only=True, frozen=True):
+    """Gives a stopped system VM another service offering; one that takes its place has the default one."""
+
+    spec = Spec(answer=SYSTEM_VM, access=ROOT, event="SSVM.UPGRADE")
+    id: Annotated[str, Ref(Vm)]
+    serviceofferingid: NewOffering
+
+    def run(self, call: Call) -> Vm:
+        """It has the size from its next start."""
+        return _change_offering(call, system_vm(call, self.id), self.serviceofferingid)
+
+
+class ScaleSystemVm(AsyncCommand, kw_only=True, frozen=True):
+    """Gives a stopped system VM another service offering, as changeServiceForSystemVm, by a job."""
+
+    spec = Spec(answer=SYSTEM_VM, access=ROOT, event="SSVM.UPGRADE")
+    id: Annotated[str, Ref(Vm)]
+    serviceofferingid: NewOffering
+
+    def run(self, call: Call) -> Job:
+        """There is nothing to do on hosts: it has the size from its next start."""
+        row = _change_offering(call, system_vm(call, self.id), self.serviceofferingid)
+        return call.finish(kind="SystemVm", about=row)
+
+
+class ChangeServiceForRouter(SyncCommand, kw_only=True, frozen=True):
+    """Gives a stopped router another service offering; one that takes its place has the default one."""
+
+    spec = Spec(answer=ROUTER, access=ROOT, event="ROUTER.UPGRADE")
+    id: Annotated[str, Ref(Vm)]
+    serviceofferingid: NewOffering
+
+    def run(self, call: Call) -> Vm:
+        """It has the size from its next start."""
+        return _change_offering(call, router(call, self.id), self.serviceofferingid)
 
 
 class DestroySystemVm(AsyncCommand, kw_only=True, frozen=True):

@@ -10,6 +10,7 @@ from mgmt.api.commands.snapshots import check_copyable, check_kept, refuse_runni
 from mgmt.api.commands.tags import new_tag
 from mgmt.api.images import os_type_named, register
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
+from mgmt.api.params import NoEffect
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.templates import TEMPLATE
 from mgmt.model.errors import ParameterError
@@ -28,15 +29,15 @@ class CreateTemplate(AsyncCommand, kw_only=True, frozen=True):
     displaytext: str | None = None
     volumeid: Annotated[str | None, Ref(Volume), "the volume it is made of"] = None
     snapshotid: Annotated[str | None, Ref(Snapshot), "the snapshot it is made of"] = None
-    zoneid: Annotated[str | None, Ref(Zone, use=True), "accepted: it is where its origin is"] = None
+    zoneid: Annotated[str | None, Ref(Zone, use=True), "the zone of its origin, if any"] = None
     ostypeid: Annotated[str | None, "the ID of the guest's OS type"] = None
     ispublic: bool = False
     isfeatured: bool = False
     isextractable: bool = False
     passwordenabled: Annotated[bool | None, "true if its guests fetch a password"] = None
-    bits: Annotated[int | None, "accepted: 64", Meta(ge=32, le=64)] = None
-    requireshvm: Annotated[bool, "accepted: all guests are fully virtualized"] = True
-    isdynamicallyscalable: Annotated[bool, "accepted"] = False
+    bits: Annotated[int | None, NoEffect("guests are 64-bit"), Meta(ge=32, le=64)] = None
+    requireshvm: Annotated[bool, NoEffect("all guests are fully virtualized")] = True
+    isdynamicallyscalable: Annotated[bool, NoEffect("VMs change their size while they are stopped")] = False
     details: Annotated[dict[str, str] | None, "keys and values kept with it"] = None
     tags: Annotated[dict[str, str] | None, "tags[0].key=…&tags[0].value=…"] = None
     account: OwnerAccount = None

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, OwnedListCommand, PlainListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.usage import USAGE_RECORD, UsageTypeResponse
 from mgmt.model.errors import ParameterError
@@ -30,7 +30,7 @@ class ListUsageRecords(OwnedListCommand, kw_only=True, frozen=True):
     accountid: Annotated[str | None, Ref(Account), Equals(UsageRecord.account_id)] = None
     type: Annotated[int | None, "list only this kind, as 1 for VMs that run", Equals(UsageRecord.type)] = None
     usageid: Annotated[str | None, "list only usage of this resource", Equals(UsageRecord.resource_id)] = None
-    includetags: Annotated[bool, "accepted; records carry no tags"] = False
+    includetags: Annotated[bool, NoEffect("records carry no tags")] = False
 
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """Without an owner, everybody whom the caller covers: bills are written for all."""
@@ -72,8 +72,8 @@ class GenerateUsageRecords(SyncCommand, kw_only=True, frozen=True):
 
     spec = Spec(access=ROOT, writes=False)
 
-    startdate: Annotated[datetime | None, "accepted; every finished day without records is done"] = None
-    enddate: Annotated[datetime | None, "accepted; every finished day without records is done"] = None
+    startdate: Annotated[datetime | None, NoEffect("every finished day without records is done")] = None
+    enddate: Annotated[datetime | None, NoEffect("every finished day without records is done")] = None
 
     def run(self, call: Call) -> Response:
         """Each day is a transaction of its own."""

@@ -16,7 +16,7 @@ from mgmt.api.commands.user_data import deployed_user_data
 from mgmt.api.encoded import LONGEST_USER_DATA
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import AsyncCommand, Response, Spec
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE, VirtualMachineResponse
 from mgmt.model.errors import ParameterError
@@ -45,6 +45,7 @@ from mgmt.store.tables import (
     Zone,
 )
 
+NO_GROUPS = Unsupported("networks are isolated: firewall rules say who gets in")
 GIB = 1024**3
 PRESENT = "Present"
 HOST_NAME_WORDS = "letters, digits and hyphens, first a letter, at most 63"
@@ -76,7 +77,7 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
     hypervisor: Annotated[str | None, "the hypervisor: KVM, as all VMs here have"] = None
     haenable: Annotated[bool | None, "true for VMs that another host takes over; none is"] = None
     vpcid: Annotated[str | None, "list only VMs in this VPC; there are none"] = None
-    details: Annotated[list[str] | None, "parts of the answer that are wanted; all are always there"] = None
+    details: Annotated[list[str] | None, NoEffect("all parts of the answer are always there")] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Tenants' VMs only."""
@@ -145,7 +146,34 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     size: Annotated[int | None, "GiB of the data disk, where the offering leaves it open", Meta(ge=1)] = None
     hypervisor: Annotated[str | None, "the hypervisor: KVM"] = None
     hostid: Annotated[str | None, Ref(Host), "the host to start it on"] = None
+    podid: Annotated[str | None, Ref(Pod), "the pod to start it in"] = None
+    clusterid: Annotated[str | None, Ref(Cluster), "the cluster to start it in"] = None
     startvm: Annotated[bool, "false: create it stopped"] = True
+    keyboard: Annotated[str | None, NoEffect("consoles send the keys that the browser names")] = None
+    displayvm: Annotated[bool, NoEffect("a VM is its owner's to see")] = True
+    dynamicscalingenabled: Annotated[bool, NoEffect("VMs change their size while they are stopped")] = True
+    boottype: Annotated[str | None, "BIOS, the only one"] = None
+    bootmode: Annotated[str | None, "Legacy, the only one of BIOS"] = None
+    bootintosetup: Annotated[bool, Unsupported("a VM starts from its disk")] = False
+    deploymentplanner: Annotated[
+        str | None, Unsupported("vm.allocation.algorithm says how hosts are chosen")
+    ] = None
+    macaddress: Annotated[str | None, Unsupported("addNicToVirtualMachine gives a NIC its MAC address")] = (
+        None
+    )
+    ip6address: Annotated[str | None, Unsupported("networks have IPv4 only")] = None
+    password: Annotated[str | None, Unsupported("a VM's password is made for it, and told once")] = None
+    customid: Annotated[str | None, Unsupported("ids are made here")] = None
+    extraconfig: Annotated[str | None, Unsupported("hosts take no other configuration of a VM")] = None
+    overridediskofferingid: Annotated[str | None, Unsupported("rootdisksize is the root disk's size")] = None
+    securitygroupids: Annotated[list[str] | None, NO_GROUPS] = None
+    securitygroupnames: Annotated[list[str] | None, NO_GROUPS] = None
+    datadiskofferinglist: Annotated[
+        list[dict[str, str]] | None, Unsupported("diskofferingid adds one data disk")
+    ] = None
+    dhcpoptionsnetworklist: Annotated[
+        list[dict[str, str]] | None, Unsupported("DHCP tells every guest the same")
+    ] = None
     details: Annotated[
         dict[str, str] | None,
         "keys and values kept with the VM; cpuNumber, cpuSpeed and memory are the size of a custom offering",
@@ -187,7 +215,8 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
             details=without_choices(self.details or {}),
         )
         vm = create_vm(call.session, call.context.seal, request)
-        arguments = {"vm_id": vm.id, "start": self.startvm, "host_id": self.hostid}
+        within = part_of_zone(call, zone.id, self.podid, self.clusterid)
+        arguments = {"vm_id": vm.id, "start": self.startvm, "host_id": self.hostid, "within": within}
         return call.submit(names.DEPLOY_VM, arguments, kind="VirtualMachine", about=vm)
 
     @classmethod
@@ -202,6 +231,13 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
             raise wrong_value("serviceofferingid", offering.name, "an active offering for guests")
         if self.hypervisor and self.hypervisor.upper() != "KVM":
             raise wrong_value("hypervisor", self.hypervisor, "KVM")
+        if not self.startvm and (self.hostid or self.podid or self.clusterid):
+            raise ParameterError(
+                "hostid, podid and clusterid are for VMs that start: send them with the start"
+            )
+        for name, value, only in (("boottype", self.boottype, "BIOS"), ("bootmode", self.bootmode, "LEGACY")):
+            if value is not None and value.upper() != only:
+                raise wrong_value(name, value, f"{only.capitalize()}, the only one supported")
         if self.name and not HOST_NAME.match(self.name):
             raise wrong_value("name", self.name, HOST_NAME_WORDS)
 
@@ -224,6 +260,18 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
             if network.account_id != call.owner.account.id:
                 raise ParameterError(f"Network {network.name} belongs to another account than the VM would")
         return tuple(pairs)
+
+
+def part_of_zone(call: Call, zone_id: str, pod_id: str | None, cluster_id: str | None) -> str:
+    """The id of the cluster, or else of the pod, that a VM is to start in; empty for anywhere in its zone.
+    Raises `ParameterError` if they are not within each other."""
+    cluster, pod = call.row_or_none(Cluster, cluster_id), call.row_or_none(Pod, pod_id)
+    if cluster is not None and pod is not None and cluster.pod_id != pod.id:
+        raise ParameterError(f"Cluster {cluster.name} is not in pod {pod.name}; send clusterid alone")
+    for part in (cluster, pod):
+        if part is not None and part.zone_id != zone_id:
+            raise ParameterError(f"{type(part).__name__} {part.name} is in another zone than the VM")
+    return cluster_id or pod_id or ""
 
 
 def with_password(call: Call, job: Job, answer: Response) -> Response:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
-from mgmt.api.commands.virtual_machines import with_password
+from mgmt.api.commands.virtual_machines import part_of_zone, with_password
+from mgmt.api.params import NoEffect, Unsupported
 from mgmt.api.registry import AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
 from mgmt.api.user_vms import KIND, must_be, user_vm
@@ -13,7 +14,7 @@ from mgmt.model.states import VmState, VolumeKind
 from mgmt.ops import names
 from mgmt.ops.compute.passwords import set_new_password
 from mgmt.ops.compute.vms import recover_vm
-from mgmt.store.tables import Host, Job, Vm, Volume
+from mgmt.store.tables import Cluster, Host, Job, Pod, Vm, Volume
 
 
 class StartVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
@@ -22,12 +23,17 @@ class StartVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.START")
     id: Annotated[str, Ref(Vm)]
     hostid: Annotated[str | None, Ref(Host), "the host to start it on"] = None
+    podid: Annotated[str | None, Ref(Pod), "the pod to start it in"] = None
+    clusterid: Annotated[str | None, Ref(Cluster), "the cluster to start it in"] = None
+    bootintosetup: Annotated[bool, Unsupported("a VM starts from its disk")] = False
 
     def run(self, call: Call) -> Job:
         """Only a stopped one."""
         vm = user_vm(call, self.id)
         must_be(vm, "started", VmState.stopped)
-        return call.submit(names.START_VM, {"vm_id": vm.id, "host_id": self.hostid}, kind=KIND, about=vm)
+        within = part_of_zone(call, vm.zone_id, self.podid, self.clusterid)
+        arguments = {"vm_id": vm.id, "host_id": self.hostid, "within": within}
+        return call.submit(names.START_VM, arguments, kind=KIND, about=vm)
 
 
 class StopVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
@@ -54,7 +60,7 @@ class RebootVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
 
     spec = Spec(answer=VIRTUAL_MACHINE, access=EVERYONE, event="VM.REBOOT")
     id: Annotated[str, Ref(Vm)]
-    forced: Annotated[bool, "no effect: a reboot is a power cycle"] = False
+    forced: Annotated[bool, NoEffect("a reboot is a power cycle")] = False
 
     def run(self, call: Call) -> Job:
         """Only a running one."""

@@ -8,7 +8,7 @@ from mgmt.alloc.limits import require
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.volumes import GIB, LARGEST_GIB, check_attachable
-from mgmt.api.params import unknown_entity, wrong_value
+from mgmt.api.params import NoEffect, unknown_entity, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.volumes import VOLUME
 from mgmt.model.errors import ParameterError
@@ -29,7 +29,7 @@ class ResizeVolume(AsyncCommand, kw_only=True, frozen=True):
     diskofferingid: Annotated[
         str | None, Ref(DiskOffering, use=True), "another offering, for data volumes; it says the size"
     ] = None
-    shrinkok: Annotated[bool, "accepted: volumes never shrink all the same"] = False
+    shrinkok: Annotated[bool, NoEffect("volumes never shrink all the same")] = False
 
     def run(self, call: Call) -> Job:
         """Check what can be checked before hosts are asked."""

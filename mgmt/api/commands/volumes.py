@@ -127,6 +127,11 @@ class CreateVolume(AsyncCommand, kw_only=True, frozen=True):
         return call.session.get(DiskOffering, volume.offering_id) if volume.offering_id else None
 
     def _bytes(self, offering: DiskOffering | None, snapshot: Snapshot | None) -> int:
+        is_fixed = offering is not None and self.diskofferingid is not None and not offering.customized
+        if (
+            offering is not None and is_fixed and self.size is not None
+        ):  # as in CloudStack, also the same size
+            raise wrong_value("size", str(self.size), f"nothing: {offering.name} fixes the size")
         size = self._plain_bytes(offering) if snapshot is None else self._bytes_of(snapshot, offering)
         if snapshot is not None and size < snapshot.size:
             words = f"Snapshot {snapshot.name} has {snapshot.size / GIB:g} GiB, the volume would have"
@@ -147,8 +152,6 @@ class CreateVolume(AsyncCommand, kw_only=True, frozen=True):
             if self.size is None:
                 raise ParameterError(f"Disk offering {offering.name} leaves the size open: send size in GiB")
             return self.size * GIB
-        if self.size is not None and self.size * GIB != offering.disk_bytes:
-            raise wrong_value("size", str(self.size), f"nothing: {offering.name} fixes the size")
         return offering.disk_bytes
 
 

@@ -37,6 +37,7 @@ class ServiceOfferingResponse(Response):
     systemvmtype: str | None = None
     rootdisksize: int | None = None
     hosttags: str | None = None
+    storagetags: str | None = None
     serviceofferingdetails: dict[str, str] | None = None
     domain: str | None = None
     domainid: str | None = None
@@ -60,6 +61,7 @@ def service_offering_responses(call: Call, rows: Sequence[ServiceOffering]) -> l
             defaultuse=row.default_use,
             iscustomized=row.customized,
             hosttags=",".join(row.host_tags) or None,
+            storagetags=",".join(row.storage_tags) or None,
             serviceofferingdetails=_limits(row),
             offerha=False,
             limitcpuuse=False,
@@ -102,6 +104,7 @@ class DiskOfferingResponse(Response):
     state: str
     domain: str | None = None
     domainid: str | None = None
+    tags: str | None = None
 
 
 def disk_offering_responses(call: Call, rows: Sequence[DiskOffering]) -> list[DiskOfferingResponse]:
@@ -120,6 +123,7 @@ def disk_offering_responses(call: Call, rows: Sequence[DiskOffering]) -> list[Di
             displayoffering=True,
             state=row.state,
             **domains.get(row.id, {}),
+            tags=",".join(row.tags) or None,
         )
         for row in rows
     ]

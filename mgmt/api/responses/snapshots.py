@@ -36,6 +36,7 @@ class SnapshotResponse(Response, kw_only=True):
     intervaltype: str
     locationtype: str
     state: str
+    status: str | None = None
     virtualsize: int
     physicalsize: int
     revertable: bool
@@ -74,6 +75,7 @@ def build_snapshots(call: Call, rows: Sequence[Snapshot]) -> list[SnapshotRespon
             intervaltype=row.kind,
             locationtype=LOCATION,
             state=row.state,
+            status=row.reason or None,
             virtualsize=row.size,
             physicalsize=row.physical_size,
             revertable=row.state == SnapshotState.backed_up,

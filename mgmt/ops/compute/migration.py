@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.hosts import place
-from mgmt.alloc.pools import place_volume, require_room
+from mgmt.alloc.pools import Wish, place_volume, require_room, wish_of
 from mgmt.alloc.room import Demand
 from mgmt.model.errors import CloudError, ParameterError, Unavailable
 from mgmt.model.pools import StorageType
@@ -113,14 +113,18 @@ def _choose(session: Session, vm: Vm, host_id: str | None) -> Host:
 
 def moving(session: Session, vm: Vm, demand: Demand, source: Host) -> Demand:
     """What a VM needs of another host than `source`: also a pool, where its disks must move along."""
-    moved = {StorageType.local.value} if _local_volumes(session, vm) else set()
+    moved = {_as_local(session, volume) for volume in _local_volumes(session, vm)}
     storage = demand.storage | moved
     return replace(demand, beside=source.id, acceleration=source.acceleration, storage=storage)
 
 
+def _as_local(session: Session, volume: Volume) -> Wish:
+    return wish_of(session, volume)._replace(storage=StorageType.local)
+
+
 def _pool_for(session: Session, target: Host, volume: Volume, wanted: str | None) -> str:
     if wanted is None:
-        return place_volume(session, target.id, volume.size, StorageType.local).id
+        return place_volume(session, target.id, volume.size, _as_local(session, volume)).id
     pool = session.get_one(StoragePool, wanted)
     if pool.host_id != target.id:
         raise ParameterError(f"storage pool {pool.name} is not on host {target.name}")

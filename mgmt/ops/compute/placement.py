@@ -1,5 +1,6 @@
 """A host and pools for a VM that is about to start."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
@@ -9,7 +10,7 @@ from mgmt.alloc.affinity import affinity_of
 from mgmt.alloc.control import linklocal_address
 from mgmt.alloc.counted import set_vm_state
 from mgmt.alloc.hosts import place
-from mgmt.alloc.pools import place_volume, shared_pools_of, storage_of
+from mgmt.alloc.pools import place_volume, shared_pools_of, wish_of
 from mgmt.alloc.room import Demand
 from mgmt.alloc.sizes import size_of
 from mgmt.model.errors import Unavailable
@@ -20,7 +21,7 @@ from mgmt.store.tables import Nic, ServiceOffering, StoragePool, Vm, Volume
 from systemvm.spec.types import Purpose
 
 
-def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[str, Any]:
+def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None, within: str = "") -> dict[str, Any]:
     """Give a VM its host, its volumes their pools, a system VM its link-local address; state Starting.
 
     A VM that is placed already stays where it is, so doing it twice is the same as once. Returns the
@@ -34,7 +35,7 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None) -> dict[s
         if vm.host_id is not None:
             vm.host_id = None  # what it takes there is not in its own way
             session.flush()
-        host = place(session, demand)
+        host = place(session, replace(demand, within=within))
         vm.state = VmState.starting
         vm.reason = ""
         vm.desired_power = "running"
@@ -82,7 +83,7 @@ def demand_of(session: Session, vm: Vm, host_id: str | None = None) -> Demand:
         memory=size.memory,
         host_id=host_id,
         pools=tuple(shared_pools_of(session, vm.id)),
-        storage=frozenset(storage_of(session, volume) for volume in session.scalars(unplaced)),
+        storage=frozenset(wish_of(session, volume) for volume in session.scalars(unplaced)),
         before=vm.last_host_id,
         tags=tuple(offering.host_tags),
         account_id=vm.account_id if is_guest else None,
@@ -119,8 +120,8 @@ def tied_to(session: Session, vm: Vm) -> str | None:
 def _give_pools(session: Session, vm: Vm, host_id: str) -> None:
     for volume in session.scalars(select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None))):
         if volume.pool_id is None:
-            storage = storage_of(session, volume)
-            volume.pool_id = place_volume(session, host_id, volume.size, storage).id
+            wish = wish_of(session, volume)
+            volume.pool_id = place_volume(session, host_id, volume.size, wish).id
             session.flush()
 
 

@@ -35,19 +35,27 @@ from mgmt.store.tables.base import now
 
 
 def deploy_vm(
-    runtime: Runtime, saga: Saga, *, vm_id: str, start: bool = True, host_id: str | None = None
+    runtime: Runtime,
+    saga: Saga,
+    *,
+    vm_id: str,
+    start: bool = True,
+    host_id: str | None = None,
+    within: str = "",
 ) -> None:
     """First start of a VM; on failure it is in state Error with the reason, and nothing of it on a host."""
     if not start:
         return
     saga.on_failure("deploy the VM", lambda: _fail_deploy(runtime, vm_id))
-    bring_up(runtime, saga, vm_id, host_id, is_new=True)
+    bring_up(runtime, saga, vm_id, host_id, is_new=True, within=within)
 
 
-def start_vm(runtime: Runtime, saga: Saga, *, vm_id: str, host_id: str | None = None) -> None:
+def start_vm(
+    runtime: Runtime, saga: Saga, *, vm_id: str, host_id: str | None = None, within: str = ""
+) -> None:
     """Start a stopped VM; on failure it is stopped again."""
     saga.on_failure("start the VM", lambda: fail_start(runtime, vm_id))
-    bring_up(runtime, saga, vm_id, host_id)
+    bring_up(runtime, saga, vm_id, host_id, within=within)
 
 
 def stop_vm(runtime: Runtime, saga: Saga, *, vm_id: str, forced: bool = False) -> None:
@@ -127,9 +135,20 @@ def push_change(runtime: Runtime, network_id: str) -> None:
     push_router(runtime, network_id, generation)
 
 
-def bring_up(runtime: Runtime, saga: Saga, vm_id: str, host_id: str | None, *, is_new: bool = False) -> None:
-    """Steps that start a VM, on `host_id` if that is given. Of one that is new its routers know already."""
-    placed: dict[str, Any] = saga.step("choose a host", lambda: _place(runtime, vm_id, host_id, is_new))
+def bring_up(
+    runtime: Runtime,
+    saga: Saga,
+    vm_id: str,
+    host_id: str | None,
+    *,
+    is_new: bool = False,
+    within: str = "",
+) -> None:
+    """Steps that start a VM, on `host_id`, or in a pod or cluster, if that is given. Of one that is new its
+    routers know already."""
+    placed: dict[str, Any] = saga.step(
+        "choose a host", lambda: _place(runtime, vm_id, host_id, within, is_new=is_new)
+    )
     host, networks = placed["host"], placed["networks"]
     if placed["left"] is not None:
         saga.step("take the VM from the host that had it", lambda: forget_vm(runtime, vm_id, placed["left"]))
@@ -145,9 +164,9 @@ def bring_up(runtime: Runtime, saga: Saga, vm_id: str, host_id: str | None, *, i
     )
 
 
-def _place(runtime: Runtime, vm_id: str, host_id: str | None, is_new: bool) -> dict[str, Any]:
+def _place(runtime: Runtime, vm_id: str, host_id: str | None, within: str, *, is_new: bool) -> dict[str, Any]:
     """The host, the VM's networks, and those of them that have no working router yet."""
-    placed = place_vm(runtime, vm_id, host_id)
+    placed = place_vm(runtime, vm_id, host_id, within)
     networks = networks_of(runtime, vm_id)
     if not is_new:  # its password, keys or user data may have changed while it was stopped
         _touch(runtime, networks)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.hosts import place
-from mgmt.alloc.pools import place_volume
+from mgmt.alloc.pools import Wish, place_volume
 from mgmt.model.errors import NoCapacity, ParameterError, Unavailable
 from mgmt.model.pools import StorageType
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
@@ -77,10 +77,10 @@ def require_place(session: Session, vm: Vm, host_id: str | None = None, pool_id:
     if host_id == vm.host_id:
         raise ParameterError(f"{vm.name} is on that host already: choose another")
     demand = demand_of(session, vm, host_id)
-    storage = demand.storage | {StorageType.local.value}
+    storage = demand.storage | {Wish(StorageType.local)}
     target = place(session, replace(demand, beside=vm.host_id, storage=storage))
     pools = {
-        volume.id: pool_id or place_volume(session, target.id, volume.size, StorageType.local).id
+        volume.id: pool_id or place_volume(session, target.id, volume.size, Wish(StorageType.local)).id
         for volume in _local_data(session, vm)
     }
     return {

@@ -13,14 +13,24 @@ from mgmt.ops.compute.domains import pull_snapshot
 from mgmt.ops.images import image_copies
 from mgmt.ops.images.templates import push_storage_if_running, touch_storage
 from mgmt.ops.runtime import Runtime
-from mgmt.ops.saga import Saga
+from mgmt.ops.saga import Saga, StepFailed
 from mgmt.ops.storage.volumes import put_file
 from mgmt.store.tables import Account, Snapshot, SnapshotPolicy, Template, Vm, Volume
 from mgmt.store.tables.base import now
 
 
 def take_snapshot(runtime: Runtime, saga: Saga, *, snapshot_id: str) -> None:
-    """Make the content of a snapshot whose row the caller inserted. On failure it is in state Error."""
+    """Make the content of a snapshot whose row the caller inserted. On failure it is in state Error, and says
+    why."""
+    try:
+        _take(runtime, saga, snapshot_id)
+    except StepFailed as failure:
+        reason = str(failure)
+        saga.step("note why it failed", lambda: _note_reason(runtime, snapshot_id, reason))
+        raise
+
+
+def _take(runtime: Runtime, saga: Saga, snapshot_id: str) -> None:
     place: dict[str, Any] = saga.step("look at the snapshot", lambda: _look(runtime, snapshot_id))
     saga.on_failure("take the snapshot", lambda: _fail(runtime, snapshot_id))
     saga.step("list it in the storage VM", lambda: _announce(runtime, snapshot_id, place["zone_id"]))
@@ -126,6 +136,11 @@ def _announce(runtime: Runtime, snapshot_id: str, zone_id: str) -> None:
 def _set_state(runtime: Runtime, snapshot_id: str, state: SnapshotState) -> None:
     with runtime.database.writing() as session:
         session.get_one(Snapshot, snapshot_id).state = state
+
+
+def _note_reason(runtime: Runtime, snapshot_id: str, reason: str) -> None:
+    with runtime.database.writing() as session:
+        session.get_one(Snapshot, snapshot_id).reason = reason
 
 
 def _keep(runtime: Runtime, snapshot_id: str, zone_id: str) -> None:

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.counted import release_volumes
-from mgmt.alloc.pools import host_of_volume, is_reached_from, place_volume, storage_of
+from mgmt.alloc.pools import host_of_volume, is_reached_from, place_volume, wish_of
 from mgmt.model.errors import InUse, ParameterError, Unavailable
 from mgmt.model.states import VmState, VolumeKind, VolumeState
 from mgmt.ops.compute.domains import disk_of, put_as_it_is
@@ -91,7 +91,7 @@ def _choose_pool(session: Session, volume: Volume, vm: Vm) -> None:
     if host_id is None:
         return
     if pool is None:
-        volume.pool_id = place_volume(session, host_id, volume.size, storage_of(session, volume)).id
+        volume.pool_id = place_volume(session, host_id, volume.size, wish_of(session, volume)).id
     elif not session.scalar(select(is_reached_from(host_id)).where(StoragePool.id == pool.id)):
         _refuse(session, volume, pool, vm)
 

@@ -1,6 +1,9 @@
 """The end of a domain: the projects, the accounts and the domains in it, then itself."""
 
-from sqlalchemy import select, update
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from mgmt.model.configuration import Scope
@@ -11,8 +14,20 @@ from mgmt.ops.saga import Saga
 from mgmt.ops.tenancy import belongings
 from mgmt.ops.tenancy.accounts import delete_account
 from mgmt.ops.tenancy.projects import delete_project
-from mgmt.store.tables import Account, Dedication, Domain, Project, VlanRange
+from mgmt.store.tables import (
+    Account,
+    Dedication,
+    DiskOffering,
+    Domain,
+    NetworkOffering,
+    OfferingDomain,
+    Project,
+    ServiceOffering,
+    VlanRange,
+)
 from mgmt.store.tables.base import now
+
+OFFERINGS: tuple[Any, ...] = (ServiceOffering, DiskOffering, NetworkOffering)
 
 
 def delete_domain(runtime: Runtime, saga: Saga, *, domain_id: str) -> None:
@@ -79,8 +94,21 @@ def remove_domain(session: Session, domain: Domain) -> None:
     session.execute(given.values(removed=moment))
     ranges = update(VlanRange).where(VlanRange.domain_id == domain.id)
     session.execute(ranges.values(account_id=None, domain_id=None))
+    _remove_offerings(session, domain, moment)
     belongings.remove_settings(session, Scope.domain, domain.id)
     domain.removed = moment
+
+
+def _remove_offerings(session: Session, domain: Domain, moment: datetime) -> None:
+    """Offerings for this domain alone go with it; else who gets a domain of its path next would have them."""
+    table = OfferingDomain
+    mine = set(session.scalars(select(table.offering_id).where(table.domain_id == domain.id)))
+    shared = select(table.offering_id).where(table.offering_id.in_(mine), table.domain_id != domain.id)
+    others = set(session.scalars(shared))
+    for kind in OFFERINGS:
+        only = update(kind).where(kind.id.in_(mine - others), kind.removed.is_(None))
+        session.execute(only.values(removed=moment))
+    session.execute(delete(table).where(table.domain_id == domain.id, table.offering_id.in_(others)))
 
 
 def _group(word: str, names: list[str], most: int = 3) -> str:

@@ -12,7 +12,7 @@ class ServiceOffering(Identified, Base, kw_only=True):
     """Size of a VM. `memory` in MiB, `cpu_speed` in MHz; `root_disk_bytes` 0 means the template's size.
 
     With `customized` the user says, at least `cpus` and `memory`, at most `max_cpus` and `max_memory`. Hosts
-    need all of `host_tags`.
+    need all of `host_tags`, the root disk's pool all of `storage_tags`.
     """
 
     __tablename__ = "service_offering"
@@ -25,6 +25,7 @@ class ServiceOffering(Identified, Base, kw_only=True):
     max_cpus: Mapped[int | None] = mapped_column(default=None)
     max_memory: Mapped[int | None] = mapped_column(default=None)
     host_tags: Mapped[list[str]] = mapped_column(default_factory=list)
+    storage_tags: Mapped[list[str]] = mapped_column(default_factory=list)
     root_disk_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     storage_type: Mapped[str] = mapped_column(default="local")
     system_vm_type: Mapped[str | None] = mapped_column(default=None)
@@ -33,13 +34,14 @@ class ServiceOffering(Identified, Base, kw_only=True):
 
 
 class DiskOffering(Identified, Base, kw_only=True):
-    """Size of a data disk; `disk_bytes` 0 with `customized` means the user says."""
+    """Size of a data disk; `disk_bytes` 0 with `customized` means the user says. Pools need all of `tags`."""
 
     __tablename__ = "disk_offering"
     name: Mapped[str] = mapped_column(String(255), index=True)
     display_text: Mapped[str]
     disk_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     customized: Mapped[bool] = mapped_column(default=False)
+    tags: Mapped[list[str]] = mapped_column(default_factory=list)
     storage_type: Mapped[str] = mapped_column(default="local")
     state: Mapped[str] = mapped_column(default="Active")
 

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,10 +10,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from sqlalchemy import MetaData, create_engine, inspect, make_url, select
 
 from mgmt.metrics.page import TOKEN_FILE
 from tests.contract.mgmt.secrets_day import Day
 from tests.mgmt_server import run_server
+from tests.postgres import postgres
 
 pytestmark = pytest.mark.contract
 
@@ -43,6 +44,20 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         yield Day(server, server.client(), stack).live()
 
 
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def day_on_postgres(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Day]:
+    """The same day, for what depends on the store."""
+    home = tmp_path_factory.mktemp("canaries-on-postgres")
+    with run_server(home, log_level="DEBUG", database_url=postgres_url) as server, ExitStack() as stack:
+        yield Day(server, server.client(), stack).live()
+
+
 def forms(secret: str) -> set[str]:
     """A secret as it may look where it leaked."""
     encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
@@ -62,6 +77,27 @@ def databases(day: Day) -> list[Path]:
     return sorted((day.server.log.parent / "mgmt").glob("*.db"))
 
 
+def leaks_in_tables(day: Day, url: str) -> tuple[list[tuple[str, str, str]], set[str]]:
+    """Table, column and secret of each leak in a database; the names of all its tables, in all schemas."""
+    engine, metadata, found = create_engine(url), MetaData(), []
+    for schema in set(inspect(engine).get_schema_names()) - {"information_schema", "pg_catalog"}:
+        metadata.reflect(engine, schema)
+    with engine.connect() as connection:
+        for table in metadata.tables.values():
+            rows = connection.execute(select(table)).all()
+            for column, values in zip(table.columns.keys(), zip(*rows, strict=True), strict=False):
+                text = "\n".join(map(str, values))
+                found += [(table.name, column, leak) for leak in leaks(day, text)]
+    engine.dispose()
+    return found, {table.name for table in metadata.tables.values()}
+
+
+def assert_only_user_data(found: list[tuple[str, str, str]]) -> None:
+    """That it is found shows that the others would be, too."""
+    assert [leak for leak in found if leak[:2] != USER_DATA_COLUMN or leak[2] not in USER_DATA] == []
+    assert {leak[2] for leak in found} == USER_DATA
+
+
 def test_the_day_has_secrets_of_every_kind(day: Day) -> None:
     assert all(len(secret) >= 8 for secret in day.known.values()), day.known.keys()
     assert len(day.known) > 20
@@ -69,23 +105,35 @@ def test_the_day_has_secrets_of_every_kind(day: Day) -> None:
 
 
 def test_no_table_has_one(day: Day) -> None:
-    found, tables = [], 0
+    found, names = [], set()
     for file in databases(day):
-        with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
-            names = [
-                row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
-            ]
-            for name in names:
-                tables += 1
-                cursor = connection.execute(f'SELECT * FROM "{name}"')  # noqa: S608 (its own table names)
-                columns = [item[0] for item in cursor.description]
-                for row in cursor:
-                    for column, value in zip(columns, row, strict=True):
-                        allowed = USER_DATA if (name, column) == USER_DATA_COLUMN else NOTHING
-                        found += [(name, column, leak) for leak in leaks(day, str(value), without=allowed)]
-    assert not found
+        leaked, tables = leaks_in_tables(day, f"sqlite:///file:{file}?mode=ro&uri=true")
+        found += leaked
+        names |= tables
+    assert_only_user_data(found)
     assert {file.name for file in databases(day)} == {"mgmt.db", "jobs.db"}, "the cloud's own, and DBOS's"
-    assert tables > 60
+    assert len(names) > 60
+
+
+def test_no_table_of_postgresql_has_one(day_on_postgres: Day, postgres_url: str) -> None:
+    found, names = leaks_in_tables(day_on_postgres, postgres_url)
+    assert_only_user_data(found)
+    assert {"vm", "user", "job", "workflow_status", "operation_outputs"} <= names, "DBOS's are among them"
+    assert len(names) > 60
+
+
+def test_no_file_has_one_where_the_tables_are_in_postgresql(day_on_postgres: Day, postgres_url: str) -> None:
+    """Also not the log of the database, which shows statements that failed."""
+    home, found, read = day_on_postgres.server.log.parent, [], []
+    log = Path(str(make_url(postgres_url).query["host"])) / "log"
+    for file in (log, *sorted(item for item in home.rglob("*") if item.is_file())):
+        if file.name not in SECRET_FILES:
+            read.append(file.name)
+            text = file.read_bytes().decode("latin-1")
+            found += [(file.name, leak) for leak in leaks(day_on_postgres, text)]
+    assert not found
+    assert {"log", "server.log", "mgmt.json"} <= set(read)
+    assert databases(day_on_postgres) == []
 
 
 def test_no_file_has_one(day: Day) -> None:

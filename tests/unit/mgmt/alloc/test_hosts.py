@@ -266,3 +266,16 @@ def test_the_number_of_statements_does_not_grow(bare_cloud: SmallCloud) -> None:
     assert len(statements) == 1 + 2, "the hosts, and the configuration by two statements"
     assert "29 hosts" in refusal(bare_cloud, affinity=affinity, memory=2**20)
     assert len(statements) == 3 + 5
+
+
+def test_a_vm_stays_within_a_pod_or_cluster_that_was_asked_for(bare_cloud: SmallCloud) -> None:
+    first = bare_cloud.row(Host, bare_cloud.host_id)
+    pod = bare_cloud.row(Pod, first.pod_id)
+    place_of = {key: getattr(pod, key) for key in ("zone_id", "gateway", "netmask", "start_ip", "end_ip")}
+    second = bare_cloud.add(Pod(**place_of, name="pod2"))
+    add_hosts(bare_cloud, host2={"pod_id": second.id})
+    assert chosen(bare_cloud, within=first.pod_id) == "host1"
+    assert chosen(bare_cloud, within=second.id) == "host2"
+    assert chosen(bare_cloud, within=first.cluster_id) == "host1"
+    words = "host1 is not in the pod or cluster that was asked for"
+    assert words in refusal(bare_cloud, within=second.id, memory=9999)

@@ -1,9 +1,10 @@
 """Thresholds and overprovisioning of pools and hosts, where they are configured."""
 
 import pytest
+from sqlalchemy import select
 
 from mgmt.alloc.hosts import Demand, place
-from mgmt.alloc.pools import place_volume
+from mgmt.alloc.pools import Wish, place_volume
 from mgmt.model.configuration import (
     CLUSTER_CPU_LIMIT,
     CLUSTER_MEMORY_LIMIT,
@@ -14,9 +15,10 @@ from mgmt.model.configuration import (
     Scope,
 )
 from mgmt.model.errors import NoCapacity
+from mgmt.ops.compute.placement import place_vm
 from mgmt.store.configured import EVERYWHERE, Place, set_value
-from mgmt.store.tables import Cluster, StoragePool
-from tests.unit.mgmt.small_cloud import SmallCloud
+from mgmt.store.tables import Cluster, ServiceOffering, StoragePool
+from tests.unit.mgmt.small_cloud import SmallCloud, add_host
 
 pytestmark = pytest.mark.unit
 GIB = 1024**3
@@ -70,3 +72,26 @@ def test_a_cluster_keeps_a_share_free(
     configure(bare_cloud, item, 0.7, (Scope.cluster, cluster.id))
     with bare_cloud.runtime.database.reading() as session, pytest.raises(NoCapacity, match="host1"):
         place(session, demand)
+
+
+def test_a_volume_goes_to_a_pool_with_its_offerings_tags(bare_cloud: SmallCloud) -> None:
+    other = add_host(bare_cloud)
+    vm = bare_cloud.new_vm(bare_cloud.new_network())
+    with bare_cloud.runtime.database.writing() as session:
+        session.get_one(ServiceOffering, vm.offering_id).storage_tags = ["fast", "safe"]
+        session.get_one(StoragePool, bare_cloud.pool_id).tags = ["fast"]
+    words = "host1 has no local storage pool with tags fast, safe that is Up"
+    with pytest.raises(NoCapacity, match=words):
+        place_vm(bare_cloud.runtime, vm.id)
+    with pytest.raises(NoCapacity, match="pool primary lacks the offering's storage tags safe"):
+        _place(bare_cloud, bare_cloud.host_id, ("fast", "safe"))
+    with bare_cloud.runtime.database.writing() as session:
+        pool = session.scalars(select(StoragePool).where(StoragePool.host_id == other)).one()
+        pool.tags = ["safe", "fast", "more"]
+    assert place_vm(bare_cloud.runtime, vm.id)["host"] == "host2"
+    assert _place(bare_cloud, bare_cloud.host_id, ()) == bare_cloud.pool_id, "others may use it too"
+
+
+def _place(cloud: SmallCloud, host_id: str, tags: tuple[str, ...]) -> str:
+    with cloud.runtime.database.reading() as session:
+        return place_volume(session, host_id, GIB, Wish(tags=tags)).id

@@ -79,7 +79,9 @@ def test_what_is_not_extractable_is_the_administrators_alone(world: World, tmp_p
     with pytest.raises(PermissionDenied, match="it is not extractable"):
         extract(world, kind, id=made)
     assert extract(world, kind, "admin", id=made)["url"]
-    world.call(f"update{kind}Permissions", id=made, isextractable=True, ispublic=True)
+    with pytest.raises(PermissionDenied, match="Only root administrators change isextractable"):
+        world.call(f"update{kind}Permissions", id=made, isextractable=True)
+    world.call(f"update{kind}Permissions", "admin", id=made, isextractable=True, ispublic=True)
     # Who may use it may not take it away.
     with pytest.raises(PermissionDenied, match="does not have permission"):
         extract(world, kind, "bob", id=made)

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from mgmt.api.testing import Api, Client
+from mgmt.model.errors import ParameterError
+from tests.unit.mgmt.api.commands.world import World
 
 pytestmark = pytest.mark.unit
 DNS = {"dns1": "9.9.9.9", "internaldns1": "9.9.9.9"}
@@ -140,3 +142,25 @@ def test_offerings_are_for_the_domains_they_are_made_for(
     refusal = outside(use, **sent)
     assert (refusal.status, "does not have permission to use" in refusal.error) == (531, True)
     assert "permission" not in inside(use, **sent).error
+
+
+def test_storage_tags_of_offerings(world: World) -> None:
+    """Kept, shown and changed; a text that is no tag is refused."""
+    size = {"name": "s", "displaytext": "s", "cpunumber": 1, "memory": 128, "tags": "fast,fast,safe"}
+    service = world.call("createServiceOffering", "admin", **size)["serviceoffering"]
+    disk = world.call("createDiskOffering", "admin", name="d", disksize=1, tags="fast")["diskoffering"]
+    assert (service["storagetags"], disk["tags"]) == ("fast,safe", "fast")
+    changed = world.call("updateServiceOffering", "admin", id=service["id"], storagetags="slow")
+    assert changed["serviceoffering"]["storagetags"] == "slow"
+    changed = world.call("updateDiskOffering", "admin", id=disk["id"], tags="slow")
+    assert changed["diskoffering"]["tags"] == "slow"
+    for command, sent in (
+        ("createDiskOffering", {"name": "e", "disksize": 1, "tags": "no tag"}),
+        ("createServiceOffering", {**size, "tags": "no tag"}),
+        ("createDiskOffering", {"name": "e", "disksize": 1, "provisioningtype": "fat"}),
+        ("createDiskOffering", {"name": "e", "disksize": 1, "zoneid": world.ids["zone"]}),
+        ("createServiceOffering", {**size, "offerha": "true"}),
+        ("createDiskOffering", {"name": "e", "disksize": 1, "bytesreadrate": 1000}),
+    ):
+        with pytest.raises(ParameterError, match=r"expected (letters|thin)|is not supported"):
+            world.call(command, "admin", **sent)

@@ -36,7 +36,12 @@ def test_deploy_inserts_everything_and_starts_a_job(world: World) -> None:
         "virtualmachineuserdata": {"virtualmachineid": vm["id"], "userdata": text}
     }
     assert world.last_job().workflow == "deploy_vm"
-    assert world.last_job().arguments == {"vm_id": vm["id"], "start": True, "host_id": None}
+    assert world.last_job().arguments == {
+        "vm_id": vm["id"],
+        "start": True,
+        "host_id": None,
+        "within": "",
+    }
 
 
 def test_no_secret_is_in_the_job_or_in_clear_in_the_row(world: World) -> None:
@@ -51,6 +56,9 @@ def test_no_secret_is_in_the_job_or_in_clear_in_the_row(world: World) -> None:
     ("parameters", "words"),
     [
         ({"name": "-bad-"}, "letters, digits and hyphens"),
+        ({"boottype": "UEFI"}, "expected Bios, the only one"),
+        ({"bootintosetup": "true"}, "bootintosetup is not supported"),
+        ({"datadiskofferinglist[0].diskofferingid": "x"}, "datadiskofferinglist is not supported"),
         ({"userdata": "%%%"}, "base64"),
         ({"keypair": "nobody"}, "does not exist for account alice"),
         ({"ipaddress": "10.1.1.1"}, "10.1.1.1"),
@@ -199,3 +207,29 @@ def test_networks_of_a_physical_network(world: World) -> None:
     found = world.call("listNetworks", "admin", listall="true", physicalnetworkid=here)["network"]
     assert [item["id"] for item in found] == [network.id]
     assert world.call("listNetworks", "admin", listall="true", physicalnetworkid=other.id) == {}
+
+
+def test_a_vm_starts_in_a_pod_or_cluster_of_its_zone(world: World) -> None:
+    zone = world.ids["zone"]
+    other = tables.Zone(name="other", dns1="9.9.9.9", internal_dns1="9.9.9.9", allocation="Enabled")
+    world.add(other)
+    ends = {"gateway": "10.9.0.1", "netmask": "255.255.255.0", "start_ip": "10.9.0.2", "end_ip": "10.9.0.9"}
+    here, there = (tables.Pod(zone_id=each, name=f"pod of {each}", **ends) for each in (zone, other.id))
+    world.add(here, there)
+    cluster = tables.Cluster(zone_id=other.id, pod_id=there.id, name="far")
+    world.add(cluster)
+    network = world.network("admin")
+    answer = deploy(world, "admin", networkids=network.id, podid=here.id)
+    assert world.last_job().arguments["within"] == here.id
+    world.call("startVirtualMachine", "admin", id=answer["id"], podid=here.id)
+    assert world.last_job().arguments == {"vm_id": answer["id"], "host_id": None, "within": here.id}
+    for sent, words in (
+        ({"podid": there.id}, "is in another zone than the VM"),
+        ({"podid": here.id, "clusterid": cluster.id}, "Cluster far is not in pod"),
+        ({"podid": here.id, "startvm": False}, "are for VMs that start"),
+        ({"clusterid": "11111111-2222-3333-4444-555555555555"}, "entity does not exist"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            deploy(world, "admin", networkids=network.id, **sent)
+    with pytest.raises(PermissionDenied):
+        deploy(world, networkids=world.network().id, podid=here.id)

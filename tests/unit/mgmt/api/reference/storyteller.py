@@ -17,6 +17,8 @@ from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.workflows import run
 from mgmt.pki.authority import Authority
 from mgmt.reconcile.loop import Reconciler
+from mgmt.store.tables import ManagementServer
+from mgmt.store.tables.base import now
 from tests.unit.mgmt.api.decoding import wrong_types
 
 #: Rounds of the loop in one turn: what one starts, the next ones see.
@@ -64,6 +66,16 @@ class Storyteller:
         context.parts[Runtime] = self.runtime
         object.__setattr__(context, "jobs", DirectJobs(self.runtime))
         self.loop = Reconciler(self.runtime)
+        with context.database.writing() as session:  # a second server, which died
+            facts = {
+                "version": "1",
+                "incarnation": "gone",
+                "address": "10.0.0.2",
+                "kernel": "6",
+                "processors": 2,
+            }
+            times = {"started": now(), "last_seen": now()}
+            session.add(ManagementServer(name="mgmt2", state="Down", **facts, **times))
         today = self.runtime.now().date()
         self.kept |= {"today": str(today), "tomorrow": str(today + timedelta(days=1))}
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from mgmt.agents.errors import AgentUnreachable
 from mgmt.alloc.counted import correct_domain
-from mgmt.alloc.pools import place_volume
+from mgmt.alloc.pools import Wish, place_volume
 from mgmt.doctor.examine import examine
 from mgmt.drivers.simulated_host import SharedFolder, SimulatedHost
 from mgmt.model.errors import NoCapacity, ParameterError, Unavailable
@@ -218,10 +218,10 @@ def test_a_pool_that_is_no_more_is_given_up_by_hosts_that_were_away(shared: Shar
 def test_offerings_say_local_or_shared(shared: Shared) -> None:
     with shared.cloud.runtime.database.reading() as session:
         chosen = {
-            kind: place_volume(session, shared.cloud.host_id, 1, kind).scope
+            kind: place_volume(session, shared.cloud.host_id, 1, Wish(kind)).scope
             for kind in ("local", "shared", "")
         }
         assert chosen == {"local": "HOST", "shared": "ZONE", "": "HOST"}
         session.get_one(StoragePool, shared.pool.id).state = "Maintenance"
         with pytest.raises(NoCapacity, match="pool shared is Maintenance"):
-            place_volume(session, shared.cloud.host_id, 1, "shared")
+            place_volume(session, shared.cloud.host_id, 1, Wish("shared"))

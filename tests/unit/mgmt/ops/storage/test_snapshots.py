@@ -150,6 +150,8 @@ def test_one_that_fails_is_in_error_counts_nothing_and_can_be_deleted(owner: Ten
     owner.cloud.simulator.faults.fail("put_copy", AgentFailed("host1", "no room"))
     row = take(owner)
     assert row.state == "Error"
+    (shown,) = owner.call("listSnapshots", id=row.id)["snapshot"]
+    assert shown["status"] == "copy the volume to the storage VM: host1: no room"
     assert row.id not in kept(owner)
     assert owner.counted() == [owner.real()] * 2
     with pytest.raises(ParameterError, match="only BackedUp ones"):

@@ -166,6 +166,8 @@ def test_a_domain_goes_with_all_that_is_in_it(rich: Tenant) -> None:
     person = {"firstname": "e", "lastname": "e", "email": "e", "password": "long enough", "accounttype": 0}
     boss.call("createAccount", username="eve", domainid=below, **person)
     rich.call("createProject", name="stall")
+    for name, places in (("theirs", (below,)), ("both", (below, rich.cloud.domain_id))):
+        boss.call("createDiskOffering", name=name, disksize=1, domainid=",".join(places))
     with pytest.raises(
         InUse, match=r"1 domain\(s\) \(shop/inner\), 1 project\(s\) \(stall\), 2 account\(s\)"
     ):
@@ -173,6 +175,8 @@ def test_a_domain_goes_with_all_that_is_in_it(rich: Tenant) -> None:
     assert rich.cloud.row(Domain, domain.id).state == "Active"
     boss.call("deleteDomain", id=domain.id, cleanup=True)
     assert [row.path for row in rich.cloud.rows(Domain)] == ["/"]
+    kept = {row.name for row in rich.cloud.rows(DiskOffering)}
+    assert ("theirs" in kept, "both" in kept) == (False, True)
     assert (rich.cloud.rows(Project), left(rich), examine(rich.cloud.runtime)) == ([], [], [])
     assert {row.domain_id for row in rich.cloud.rows(Account)} == {rich.cloud.domain_id}
 
