@@ -12,7 +12,7 @@ from mgmt.ops.compute.states import read_vm, set_vm
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.infrastructure.hosts import store_info
 from mgmt.ops.machines import system_vms
-from mgmt.ops.machines.system_vm_moves import can_move, let_run, migrate_system_vm
+from mgmt.ops.machines.system_vm_moves import can_move, migrate_system_vm
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
@@ -41,7 +41,7 @@ def prepare_host(runtime: Runtime, saga: Saga, *, host_id: str) -> None:
             if moving.step("look whether another host takes it", lambda: can_move(runtime, vm_id)):  # noqa: B023
                 migrate_system_vm(runtime, moving, vm_id=vm_id)
             else:
-                moving.on_failure("let it run on", lambda: let_run(runtime, vm_id))  # noqa: B023
+                moving.on_failure("let it run on", lambda: system_vms.let_run(runtime, vm_id))  # noqa: B023
                 moving.step("stop a system VM", lambda: _put_away(runtime, vm_id))  # noqa: B023
     saga.step("say that the host is out of service", lambda: _enter(runtime, host_id))
     runtime.wake.set()

@@ -16,9 +16,9 @@ from mgmt.model.errors import NoCapacity, ParameterError, Unavailable
 from mgmt.model.pools import StorageType
 from mgmt.model.states import VmKind, VmState, VolumeKind, VolumeState
 from mgmt.ops.compute.placement import demand_of, unplace_vm
-from mgmt.ops.compute.states import read_vm, set_vm
+from mgmt.ops.compute.states import set_vm
 from mgmt.ops.endpoints import driver_of, host_endpoint
-from mgmt.ops.machines.system_vms import boot, put_down
+from mgmt.ops.machines.system_vms import boot, let_run, put_down
 from mgmt.ops.network.host_networks import push_hosts_of
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
@@ -60,14 +60,6 @@ def can_move(runtime: Runtime, vm_id: str) -> bool:
     except (NoCapacity, Unavailable):
         return False
     return True
-
-
-def let_run(runtime: Runtime, vm_id: str) -> None:
-    """A system VM that was to go runs again: on its host it counts as before; the loop sees what it is."""
-    vm = read_vm(runtime, vm_id)
-    is_on = vm.state == VmState.stopping and vm.host_id is not None
-    set_vm(runtime, vm_id, desired_power="running", state=VmState.running if is_on else vm.state)
-    runtime.wake.set()
 
 
 def require_place(session: Session, vm: Vm, host_id: str | None = None, pool_id: str | None = None) -> Plan:

@@ -22,6 +22,7 @@ def start_system_vm(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
 def stop_system_vm(runtime: Runtime, saga: Saga, *, vm_id: str, forced: bool = False) -> None:
     """Stop a system VM; it stays stopped until somebody starts it."""
     with runtime.locks.hold(f"machine:{vm_id}"):
+        saga.on_failure("let the system VM run on", lambda: system_vms.let_run(runtime, vm_id))
         saga.step("stop the system VM on its host", lambda: _stop(runtime, vm_id, forced))
         saga.step("take it from its host", lambda: unplace_vm(runtime, vm_id, VmState.stopped))
 

@@ -99,6 +99,14 @@ def give_up(runtime: Runtime, vm_id: str) -> None:
     unplace_vm(runtime, vm_id, VmState.stopped)
 
 
+def let_run(runtime: Runtime, vm_id: str) -> None:
+    """A system VM that was to stop runs again: on its host it counts as before; the loop sees what it is."""
+    vm = read_vm(runtime, vm_id)
+    is_on = vm.state == VmState.stopping and vm.host_id is not None
+    set_vm(runtime, vm_id, desired_power="running", state=VmState.running if is_on else vm.state)
+    runtime.wake.set()
+
+
 def put_down(runtime: Runtime, vm_id: str, *, force: bool = True) -> None:
     """Power a VM off on its host; fine when the host does not know it."""
     with runtime.database.reading() as session:
