@@ -85,7 +85,7 @@ class DurableJobs:
 
         Those with work are looked up before those who live, so that nobody who joins meanwhile seems dead.
         """
-        servers.bury(self._runtime.database)
+        servers.bury(self._runtime.database, DBOS.executor_id)
         begun = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
         executors = {workflow.executor_id for workflow in begun if workflow.executor_id}
         gone = executors - servers.living(self._runtime.database) - {DBOS.executor_id}

@@ -56,7 +56,7 @@ class Membership:
             if not servers.beat(self._database, self._me):
                 raise servers.CutOff("another server declared this one dead")
             self._heard = time.monotonic()
-            buried = servers.bury(self._database)
+            buried = servers.bury(self._database, self._me.id)
             living = servers.living(self._database)
             if buried or self._others - living:  # also who left, and who died before it had taken over
                 self._take_over()

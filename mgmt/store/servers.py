@@ -96,12 +96,17 @@ def leave(database: Database, me: Incarnation) -> None:
         session.execute(update(ManagementServer).where(_is(me)).values(state=DOWN, removed=moment))
 
 
-def bury(database: Database) -> Sequence[str]:
-    """Declare dead who fell silent; their names. Those that are dead for long are forgotten."""
+def bury(database: Database, me: str = "") -> Sequence[str]:
+    """Declare dead who fell silent; their names. Those that are dead for long are forgotten.
+
+    Never `me`, an incarnation: who took long to start, or waited for this very statement, lives.
+    """
     with database.beside_writers() as session:
         moment = clock(session)
         silent = ManagementServer.last_seen < moment - timedelta(seconds=DEAD_AFTER)
-        query = update(ManagementServer).where(ManagementServer.state == UP, silent).values(state=DOWN)
+        others = ManagementServer.incarnation != me
+        query = update(ManagementServer).where(ManagementServer.state == UP, silent, others)
+        query = query.values(state=DOWN)
         buried = session.scalars(query.returning(ManagementServer.name)).all()
         old = ManagementServer.last_seen < moment - FORGET_AFTER
         session.execute(delete(ManagementServer).where(ManagementServer.state == DOWN, old))
