@@ -31,8 +31,9 @@ def patiently(runtime: Runtime, call: Callable[[], T]) -> T:
     return call()
 
 
-#: What is read of a host to speak to it, where thousands are.
+#: What is read of a host to speak to it, where thousands are: rows of these do for what takes a `Host` here.
 HOST_COLUMNS = (
+    Host.id,
     Host.name,
     Host.address,
     Host.port,

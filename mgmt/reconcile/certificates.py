@@ -6,18 +6,20 @@ a system VM is started anew before its end (`decide.LEAST_DAYS`), anything else 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select
 
 from mgmt.agents.certificates import Certified, Shown
 from mgmt.agents.errors import AgentError, AgentNotFound
+from mgmt.agents.host import HostCertificates
 from mgmt.model.errors import CloudError
 from mgmt.model.states import VmKind, VmState
-from mgmt.ops.endpoints import driver_of, host_endpoint, machine_agent
+from mgmt.ops.endpoints import HOST_COLUMNS, driver_of, host_endpoint, machine_agent
 from mgmt.ops.machines.system_vms import SYSTEM_ACCOUNT
 from mgmt.ops.runtime import Runtime
 from mgmt.store.events import record_event
@@ -39,7 +41,10 @@ EVENT = "CA.CERTIFICATE.PROVISION"
 
 @dataclass(frozen=True)
 class _Subject:
-    """An agent: `sign` answers its request, `remedy` is what a person can do if all fails."""
+    """An agent: `sign` answers its request, `remedy` is what a person can do if all fails.
+
+    `relay` tells what the relay beside it shows.
+    """
 
     id: str
     words: str
@@ -48,6 +53,7 @@ class _Subject:
     remedy: str
     resource: str
     owner: tuple[str, str] | None = None
+    relay: Callable[[], Shown] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,12 @@ class Certificates:
     def look(self) -> None:
         """Look at whoever's turn it is, and renew what is due."""
         now = self._runtime.now()
-        subjects = [*self._machines(), *self._hosts()]
-        self._forget({subject.id for subject in subjects})
+        machines, hosts = self._machines(), self._hosts()
+        self._forget({item.id for item in (*machines, *hosts)})
         # Nobody's turn is further away than a pause, whatever the clock was when it was noted.
         waiting = {subject for subject, due in self._next.items() if now < due <= now + PAUSE}
-        turn = [subject for subject in subjects if subject.id not in waiting]
+        turn = [subject for subject in machines if subject.id not in waiting]
+        turn += self._subjects(host for host in hosts if host.id not in waiting)
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="certificates") as pool:
             for _ in pool.map(self._look_at, turn):
                 pass
@@ -100,8 +107,8 @@ class Certificates:
                 return
         self.unrenewed.pop(subject.id, None)
         self._next[subject.id] = now + PAUSE
-        if subject.resource == "Host":
-            self._look_at_relay(subject.id)
+        if subject.relay is not None:
+            self._look_at_relay(subject, subject.relay)
 
     def _renew(self, subject: _Subject, old: Shown) -> Shown:
         try:
@@ -142,26 +149,21 @@ class Certificates:
         elif self._is_news(subject.id, "due"):
             log.warning("%s: %s", words, reason)
 
-    def _look_at_relay(self, host_id: str) -> None:
+    def _look_at_relay(self, host: _Subject, relay: Callable[[], Shown]) -> None:
         """The relay reads the agent's certificate again by itself; if it does not, a person is told."""
-        with self._runtime.database.reading() as session:
-            host = session.get_one(Host, host_id)
         try:
-            certificates = driver_of(self._runtime, host).certificates(host_endpoint(host))
-            shown = certificates.relay_certificate()
+            shown = relay()
         except (AgentError, CloudError) as error:
             if EXPIRED in str(error):
-                words = (
-                    f"the relay of host {host.name} shows an expired certificate: restart pileus-relay there"
-                )
-                self._tell(f"relay {host_id}", words, "WARN", "Host", host_id, None)
+                words = f"the relay of {host.words} shows an expired certificate: restart pileus-relay there"
+                self._tell(f"relay {host.id}", words, "WARN", "Host", host.id, None)
             return
         if shown.share_left(self._runtime.now()) < WARN_SHARE:
             words = (
-                f"the relay of host {host.name} shows a certificate that ends on {shown.ends:%Y-%m-%d}: "
+                f"the relay of {host.words} shows a certificate that ends on {shown.ends:%Y-%m-%d}: "
                 "restart pileus-relay there"
             )
-            self._tell(f"relay {host_id}", words, "WARN", "Host", host_id, None)
+            self._tell(f"relay {host.id}", words, "WARN", "Host", host.id, None)
 
     def _look_at_ourselves(self, now: datetime) -> None:
         """Our own certificate is renewed by every use of it; the roots are not, and all ends with them."""
@@ -189,17 +191,17 @@ class Certificates:
                 found.append(_machine(runtime, vm, agent))
         return found
 
-    def _hosts(self) -> list[_Subject]:
+    def _hosts(self) -> Sequence[Any]:
         with self._runtime.database.reading() as session:
-            hosts = session.scalars(select(Host).where(Host.removed.is_(None))).all()
-        found = []
+            return session.execute(select(*HOST_COLUMNS).where(Host.removed.is_(None))).all()
+
+    def _subjects(self, hosts: Iterable[Any]) -> Iterator[_Subject]:
         for host in hosts:
             try:
                 agent = driver_of(self._runtime, host).certificates(host_endpoint(host))
             except CloudError:
                 continue  # a driver that this server does not have; its state says so
-            found.append(_host(self._runtime, host, agent))
-        return found
+            yield _host(self._runtime, host, agent)
 
     def _say(self, subject: _Subject, words: str, level: str = "INFO") -> None:
         self._tell(subject.id, words, level, subject.resource, subject.id, subject.owner)
@@ -262,7 +264,7 @@ def _machine(runtime: Runtime, vm: Vm, agent: Certified) -> _Subject:
     )
 
 
-def _host(runtime: Runtime, host: Host, agent: Certified) -> _Subject:
+def _host(runtime: Runtime, host: Any, agent: HostCertificates) -> _Subject:
     return _Subject(
         id=host.id,
         words=f"host {host.name}",
@@ -270,4 +272,5 @@ def _host(runtime: Runtime, host: Host, agent: Certified) -> _Subject:
         sign=lambda csr: runtime.authority.renew_host_agent(csr, host.id, host.address),
         remedy="run `pileus up` on it, which brings it a new one",
         resource="Host",
+        relay=agent.relay_certificate,
     )

@@ -1,13 +1,14 @@
 """The snapshot: rows first, then what hosts and agents say."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy.orm import Session
 
 from mgmt.agents.errors import AgentError
 from mgmt.model.errors import CloudError
@@ -71,8 +72,8 @@ def take_snapshot(
         vms = _vm_views(session, silent, unrenewed)
         volumes = _volume_views(session)
         zones = _zone_views(session)
-        query = select(Host).where(Host.removed.is_(None)).options(load_only(*HOST_COLUMNS, Host.state))
-        hosts = session.scalars(query).all()
+        query = select(*HOST_COLUMNS, Host.state).where(Host.removed.is_(None))
+        hosts: Sequence[Any] = session.execute(query).all()
     reports: Reports = {}
     said: dict[str, HostInfo] = {}
     turn = iter(hosts)  # a list's, which several threads may go through together
@@ -121,7 +122,7 @@ class _Answer:
     info: HostInfo | None
 
 
-def _ask(runtime: Runtime, host: Host, with_info: bool) -> _Answer | None:
+def _ask(runtime: Runtime, host: Any, with_info: bool) -> _Answer | None:
     """What a host says of its VMs; None if it does not answer, which its row then says."""
     try:
         driver, endpoint = driver_of(runtime, host), host_endpoint(host)

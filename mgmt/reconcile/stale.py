@@ -5,9 +5,9 @@ lock of jobs about it, and never what a VM here uses.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mgmt.model.states import VmState, VolumeState
@@ -21,6 +21,26 @@ from systemvm.spec.host import DomainStatus, HostVolume
 
 log = logging.getLogger(__name__)
 _OFF = ("stopped", "crashed", "failed")
+
+
+def with_misplaced(
+    session: Session, reports: Sequence[tuple[str, Sequence[DomainStatus], Sequence[HostVolume]]]
+) -> set[str]:
+    """Ids of the hosts that say they have what a row says is on another; two statements.
+
+    `reports` are hosts' ids with their VMs and volumes. What of it is stale, `remove_stale` decides.
+    """
+    placed = {(host_id, volume.id) for host_id, _, volumes in reports for volume in volumes}
+    off = {(host_id, vm.id) for host_id, vms, _ in reports for vm in vms if vm.state in _OFF}
+    files = select(Volume.id, StoragePool.host_id).join(StoragePool, StoragePool.id == Volume.pool_id)
+    machines = select(Vm.id, func.coalesce(Vm.host_id, Vm.last_host_id))
+    homes: dict[str, str | None] = {}
+    for query in (
+        files.where(Volume.id.in_([volume_id for _, volume_id in placed])),
+        machines.where(Vm.id.in_([vm_id for _, vm_id in off])),
+    ):
+        homes |= {row[0]: row[1] for row in session.execute(query)}
+    return {host_id for host_id, subject in placed | off if homes.get(subject) not in (None, host_id)}
 
 
 def remove_stale(

@@ -28,7 +28,10 @@ def watch_health(runtime: Runtime, silent: dict[str, int]) -> None:
     with runtime.database.reading() as session:
         query = select(Vm).where(Vm.kind != VmKind.user, Vm.removed.is_(None), Vm.state == VmState.running)
         vms = session.scalars(query.options(load_only(*_VM_COLUMNS))).all()
-        hosts = session.scalars(select(Host).options(load_only(*HOST_COLUMNS))).all()
+        theirs = query.with_only_columns(Vm.host_id)
+        hosts = session.scalars(
+            select(Host).where(Host.id.in_(theirs)).options(load_only(*HOST_COLUMNS))
+        ).all()
         agents = [_agent(runtime, session, vm) for vm in vms]
         del hosts  # held until here, so that each is read once and not for each of its VMs
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="health") as pool:

@@ -21,7 +21,7 @@ from mgmt.model.configuration import (
 )
 from mgmt.model.notices import CapacityType
 from mgmt.model.states import AddressState, VmState
-from mgmt.store.configured import configured_column
+from mgmt.store.configured import all_values, configured_column
 from mgmt.store.tables import (
     Cluster,
     Host,
@@ -62,6 +62,15 @@ class Capacity:
         return self.used / self.total if self.total else 0.0
 
 
+_POOL_COLUMNS = (
+    StoragePool.id,
+    StoragePool.name,
+    StoragePool.zone_id,
+    StoragePool.pod_id,
+    StoragePool.cluster_id,
+    StoragePool.used,
+    StoragePool.capacity,
+)
 Key = tuple[CapacityType, str, str | None, str | None]
 
 
@@ -163,21 +172,15 @@ def _taken(session: Session) -> dict[str, tuple[int, int, int]]:
 
 
 def pool_capacities(session: Session, only: Sequence[str] | None = None) -> list[Capacity]:
-    """Space in use and space promised of each storage pool, or of those with these ids."""
-    at: Any = {Scope.pool: StoragePool.id.expression, Scope.zone: StoragePool.zone_id.expression}
-    promised = (
-        select(func.coalesce(func.sum(Volume.size), 0))
-        .where(Volume.pool_id == StoragePool.id, Volume.removed.is_(None))
-        .correlate(StoragePool)
-        .scalar_subquery()
-    )
-    query = select(StoragePool, promised, configured_column(STORAGE_OVERPROVISIONING, at)).where(
-        StoragePool.removed.is_(None)
-    )
+    """Space in use and space promised of each storage pool, or of those with these ids; three statements."""
+    factors = all_values(session, [STORAGE_OVERPROVISIONING])
+    sizes = select(Volume.pool_id, func.sum(Volume.size)).where(Volume.removed.is_(None))
+    pools = select(*_POOL_COLUMNS).where(StoragePool.removed.is_(None))
     if only is not None:
-        query = query.where(StoragePool.id.in_(only))
+        sizes, pools = sizes.where(Volume.pool_id.in_(only)), pools.where(StoragePool.id.in_(only))
+    promised = {row[0]: int(row[1]) for row in session.execute(sizes.group_by(Volume.pool_id))}
     found = []
-    for pool, size, factor in session.execute(query):
+    for pool in session.execute(pools):
         where: dict[str, Any] = {
             "zone_id": pool.zone_id,
             "pod_id": pool.pod_id,
@@ -186,8 +189,9 @@ def pool_capacities(session: Session, only: Sequence[str] | None = None) -> list
             "name": pool.name,
         }
         found.append(Capacity(type=CapacityType.storage, used=pool.used, total=pool.capacity, **where))
-        total = int(pool.capacity * factor)
-        found.append(Capacity(type=CapacityType.storage_allocated, used=int(size), total=total, **where))
+        factor = factors.at(STORAGE_OVERPROVISIONING, (Scope.pool, pool.id), (Scope.zone, pool.zone_id))
+        total, taken = int(pool.capacity * factor), promised.get(pool.id, 0)
+        found.append(Capacity(type=CapacityType.storage_allocated, used=taken, total=total, **where))
     return found
 
 

@@ -7,6 +7,7 @@ told together, and a VM whose network is on its host already costs two reads.
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Select, exists, select, update
@@ -92,10 +93,16 @@ def tidy_host(runtime: Runtime, host_id: str | None) -> None:
 
 def networks_of_host(session: Session, host_id: str) -> set[str]:
     """Ids of the networks that a host should have: those of the VMs on it."""
-    queries = (
-        _placements(place).with_only_columns(Nic.network_id).where(place == host_id) for place in PLACES
-    )
-    return {network_id for query in queries for network_id in session.scalars(query) if network_id}
+    return networks_of_hosts(session, [host_id])[host_id]
+
+
+def networks_of_hosts(session: Session, host_ids: Sequence[str]) -> defaultdict[str, set[str]]:
+    """The same of many hosts, by their ids; two statements."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for place in PLACES:
+        for host_id, network_id in session.execute(_placements(place).where(place.in_(host_ids))):
+            found[host_id or ""].add(network_id or "")
+    return found
 
 
 def push_hosts_of(runtime: Runtime, network_id: str) -> None:
