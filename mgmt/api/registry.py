@@ -30,16 +30,21 @@ class Response(msgspec.Struct, kw_only=True):
 
 def plain(response: Response) -> dict[str, Any]:
     """A response as JSON values, absent fields left out."""
-    values: dict[str, Any] = _without_none(msgspec.to_builtins(response, enc_hook=str))
-    return values
+    return _without_none(msgspec.to_builtins(response, enc_hook=str))
 
 
-def _without_none(value: Any) -> Any:
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _inner(item) if isinstance(item, dict | list) else item
+        for key, item in values.items()
+        if item is not None
+    }
+
+
+def _inner(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value]
-    return value
+        return _without_none(value)
+    return [_inner(item) for item in value] if isinstance(value, list) else value
 
 
 class Success(Response):

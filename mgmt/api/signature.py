@@ -27,8 +27,9 @@ def canonical_texts(pairs: Mapping[str, str]) -> Iterator[str]:
     orders = [sorted(items), sorted(items, key=lambda item: item[0].lower())]
     seen = set()
     for raw in RAW_CHARACTERS:
+        encoded = {name: _encode(value, raw) for name, value in items}
         for order in orders:
-            text = "&".join(f"{name}={_encode(value, raw)}" for name, value in order).lower()
+            text = "&".join(f"{name}={encoded[name]}" for name, _ in order).lower()
             if text not in seen:
                 seen.add(text)
                 yield text
@@ -52,11 +53,9 @@ def signature_matches(pairs: Mapping[str, str], signature: str, secret: str) -> 
     digest = DIGESTS.get(len(given))
     if digest is None:
         return False
-    matches = False
-    for text in canonical_texts(pairs):
-        made = hmac.digest(secret.encode(), text.encode(), digest)
-        matches |= hmac.compare_digest(made, given)
-    return matches
+    # Which spelling it was is no secret, so the right one ends the search; a wrong one has tried them all.
+    made = (hmac.digest(secret.encode(), text.encode(), digest) for text in canonical_texts(pairs))
+    return any(hmac.compare_digest(each, given) for each in made)
 
 
 def check_expiry(version: str | None, expires: str | None, now: datetime) -> None:

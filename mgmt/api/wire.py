@@ -1,11 +1,11 @@
 """The wire: parameters of a request, envelopes in JSON or XML, errors."""
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+import msgspec
 from flask import Request, Response
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -56,8 +56,7 @@ def respond(
 ) -> Response:
     """One answer: a single top-level name, in JSON or XML."""
     if as_json:
-        text = json.dumps({envelope: body}, separators=(",", ":"))
-        response = Response(text, status=status, content_type=JSON_TYPE)
+        response = Response(msgspec.json.encode({envelope: body}), status=status, content_type=JSON_TYPE)
     else:
         response = Response(to_xml(envelope, body, version), status=status, content_type=XML_TYPE)
     response.headers["Cache-Control"] = "no-store"

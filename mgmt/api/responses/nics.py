@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import BindParameter, Select, and_, bindparam, select
 
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
@@ -47,42 +48,48 @@ class NicResponse(Response, kw_only=True):
 
 def build_nics(call: Call, rows: Sequence[Nic]) -> list[NicResponse]:
     """Answers for NICs; one statement for all that is around them."""
-    found = _with_surroundings(call, Nic.id.in_([row.id for row in rows]))
+    found = _with_surroundings(call, _OF_IDS, [row.id for row in rows])
     return [found[row.id] for row in rows]
 
 
 def nics_of_vms(call: Call, vm_ids: Sequence[str]) -> dict[str, list[NicResponse]]:
     """Guest NICs by VM, in the order they are plugged; one statement."""
     found: dict[str, list[NicResponse]] = defaultdict(list)
-    condition = and_(Nic.vm_id.in_(vm_ids), Nic.removed.is_(None), Nic.purpose == "guest")
-    for answer in _with_surroundings(call, condition).values():
+    for answer in _with_surroundings(call, _OF_VMS, vm_ids).values():
         found[str(answer.virtualmachineid)].append(answer)
     return found
 
 
-def _with_surroundings(call: Call, condition: ColumnElement[bool]) -> dict[str, NicResponse]:
+_STATIC_NAT = and_(
+    PublicAddress.vm_id == Nic.vm_id,
+    PublicAddress.network_id == Nic.network_id,
+    PublicAddress.is_static_nat,
+    PublicAddress.removed.is_(None),
+)
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+#: Made once, both: making them takes longer than running them.
+_AROUND: Any = (
+    select(Nic, Network.name, PublicAddress.id, PublicAddress.address, NicAddress.id, NicAddress.address)
+    .outerjoin(Network, Network.id == Nic.network_id)
+    .outerjoin(PublicAddress, _STATIC_NAT)
+    .outerjoin(NicAddress, and_(NicAddress.nic_id == Nic.id, NicAddress.removed.is_(None)))
+    .order_by(Nic.position, Nic.id, NicAddress.created, NicAddress.id, PublicAddress.sort)
+)
+_OF_IDS = _AROUND.where(Nic.id.in_(_IDS))
+_OF_VMS = _AROUND.where(Nic.vm_id.in_(_IDS), Nic.removed.is_(None), Nic.purpose == "guest")
+
+
+def _with_surroundings(call: Call, query: Select[Any], ids: Sequence[str]) -> dict[str, NicResponse]:
     """NICs with their networks, static NAT and secondary addresses, by id."""
-    static_nat = and_(
-        PublicAddress.vm_id == Nic.vm_id,
-        PublicAddress.network_id == Nic.network_id,
-        PublicAddress.is_static_nat,
-        PublicAddress.removed.is_(None),
-    )
-    query = (
-        select(Nic, Network.name, PublicAddress, NicAddress)
-        .outerjoin(Network, Network.id == Nic.network_id)
-        .outerjoin(PublicAddress, static_nat)
-        .outerjoin(NicAddress, and_(NicAddress.nic_id == Nic.id, NicAddress.removed.is_(None)))
-        .where(condition)
-        .order_by(Nic.position, Nic.id, NicAddress.created, NicAddress.id, PublicAddress.sort)
-    )
     found: dict[str, NicResponse] = {}
-    for nic, network, public, secondary in call.session.execute(query):
-        answer = found.setdefault(nic.id, _build(nic, network))
-        if public is not None and answer.publicip is None:
-            answer.publicip, answer.publicipid = public.address, public.id
-        if secondary is not None and all(item.id != secondary.id for item in answer.secondaryip):
-            answer.secondaryip.append(SecondaryAddress(id=secondary.id, ipaddress=secondary.address))
+    for nic, network, *public, second_id, second in call.session.execute(query, {"ids": ids}):
+        answer = found.get(nic.id)
+        if answer is None:
+            answer = found[nic.id] = _build(nic, network)
+        if answer.publicip is None:
+            answer.publicipid, answer.publicip = public
+        if second_id is not None and all(item.id != second_id for item in answer.secondaryip):
+            answer.secondaryip.append(SecondaryAddress(id=second_id, ipaddress=second))
     return found
 
 

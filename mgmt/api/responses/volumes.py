@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
-from mgmt.api.responses.lookup import Owners, TagResponse, rows_by_id, tags_of, wire_time
+from mgmt.api.responses.lookup import Owners, TagResponse, tags_of, wire_time
 from mgmt.model.pools import StorageType
 from mgmt.model.states import VolumeState
 from mgmt.ops.storage.kept_volumes import PENDING
@@ -67,22 +67,38 @@ class VolumeResponse(Response, kw_only=True):
     tags: list[TagResponse]
 
 
+#: What volumes' answers show besides their own rows. Made once: making it takes longer than running it.
+_SURROUNDINGS = (
+    select(
+        Volume.id,
+        Zone.name.label("zone"),
+        *(Vm.name.label("vm"), Vm.display_name.label("vm_text"), Vm.state.label("vm_state")),
+        *(DiskOffering.name.label("offering"), DiskOffering.display_text.label("offering_text")),
+        *(Template.name.label("template"), Template.display_text.label("template_text")),
+        *(Template.is_extractable, StoragePool.name.label("pool"), StoragePool.host_id.label("pool_host")),
+    )
+    .outerjoin(Zone, Zone.id == Volume.zone_id)
+    .outerjoin(Vm, Vm.id == Volume.vm_id)
+    .outerjoin(DiskOffering, DiskOffering.id == Volume.offering_id)
+    .outerjoin(Template, Template.id == Volume.template_id)
+    .outerjoin(StoragePool, StoragePool.id == Volume.pool_id)
+    .where(Volume.id.in_(bindparam("ids", expanding=True)))
+)
+
+
 def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
     """Answers for volumes; a fixed number of statements."""
     owners = Owners(call, rows)
-    zones = rows_by_id(call, Zone, (row.zone_id for row in rows))
-    vms = rows_by_id(call, Vm, (row.vm_id for row in rows))
-    offerings = rows_by_id(call, DiskOffering, (row.offering_id for row in rows))
-    templates = rows_by_id(call, Template, (row.template_id for row in rows))
+    found = call.session.execute(_SURROUNDINGS, {"ids": [row.id for row in rows]})
+    around = {each.id: each for each in found}
     uploads = _uploads(call, rows)
-    pools = rows_by_id(call, StoragePool, (row.pool_id for row in rows))
     tags = tags_of(call, "Volume", rows)
     return [
         VolumeResponse(
             id=row.id,
             name=row.name,
             zoneid=row.zone_id,
-            zonename=zones[row.zone_id].name if row.zone_id in zones else None,
+            zonename=around[row.id].zone,
             type=row.kind,
             size=row.size,
             virtualsize=row.size,
@@ -92,53 +108,49 @@ def build_volumes(call: Call, rows: Sequence[Volume]) -> list[VolumeResponse]:
             hypervisor="KVM",
             provisioningtype="thin",
             destroyed=row.state == "Destroy",
-            isextractable=_is_extractable(templates.get(row.template_id or "")),
+            # What is made of a template may leave the cloud as that may.
+            isextractable=around[row.id].is_extractable is not False,
             displayvolume=True,
             quiescevm=False,
             tags=tags.get(row.id, []),
             **owners.names(row),
-            **_attachment(row, vms.get(row.vm_id or "")),
-            **_origin(offerings.get(row.offering_id or ""), templates.get(row.template_id or "")),
+            **_attachment(row, around[row.id]),
+            **_origin(row, around[row.id]),
             **_upload(row, uploads.get(row.id)),
-            **_pool(pools.get(row.pool_id or ""), is_shown=call.caller.is_root),
+            **_pool(row, around[row.id], is_shown=call.caller.is_root),
         )
         for row in rows
     ]
 
 
-def _attachment(row: Volume, vm: Vm | None) -> dict[str, Any]:
-    if vm is None:
+def _attachment(row: Volume, around: Any) -> dict[str, Any]:
+    if around.vm is None:
         return {}
     return {
         "attached": wire_time(row.created),
         "deviceid": row.device,
-        "virtualmachineid": vm.id,
-        "vmname": vm.name,
-        "vmdisplayname": vm.display_name or vm.name,
-        "vmstate": vm.state,
+        "virtualmachineid": row.vm_id,
+        "vmname": around.vm,
+        "vmdisplayname": around.vm_text or around.vm,
+        "vmstate": around.vm_state,
     }
 
 
-def _origin(offering: DiskOffering | None, template: Template | None) -> dict[str, Any]:
+def _origin(row: Volume, around: Any) -> dict[str, Any]:
     shown: dict[str, Any] = {}
-    if offering is not None:
+    if around.offering is not None:
         shown |= {
-            "diskofferingid": offering.id,
-            "diskofferingname": offering.name,
-            "diskofferingdisplaytext": offering.display_text,
+            "diskofferingid": row.offering_id,
+            "diskofferingname": around.offering,
+            "diskofferingdisplaytext": around.offering_text,
         }
-    if template is not None:
+    if around.template is not None:
         shown |= {
-            "templateid": template.id,
-            "templatename": template.name,
-            "templatedisplaytext": template.display_text,
+            "templateid": row.template_id,
+            "templatename": around.template,
+            "templatedisplaytext": around.template_text,
         }
     return shown
-
-
-def _is_extractable(template: Template | None) -> bool:
-    """What is made of a template may leave the cloud as that may."""
-    return template is None or template.is_extractable
 
 
 def _uploads(call: Call, rows: Sequence[Volume]) -> dict[str, VolumeUpload]:
@@ -159,10 +171,12 @@ def _upload(row: Volume, upload: VolumeUpload | None) -> dict[str, Any]:
     return {"status": f"{upload.percent}% Downloaded" if upload.url else f"{upload.percent}% Uploaded"}
 
 
-def _pool(pool: StoragePool | None, *, is_shown: bool) -> dict[str, Any]:
-    is_shared = pool is not None and pool.host_id is None
+def _pool(row: Volume, around: Any, *, is_shown: bool) -> dict[str, Any]:
+    is_shared = around.pool is not None and around.pool_host is None
     kind = {"storagetype": StorageType.shared if is_shared else StorageType.local}
-    return kind if pool is None or not is_shown else {**kind, "storageid": pool.id, "storage": pool.name}
+    if around.pool is None or not is_shown:
+        return kind
+    return {**kind, "storageid": row.pool_id, "storage": around.pool}
 
 
 VOLUME = Entity(Volume, VolumeResponse, "volume", build_volumes)

@@ -110,7 +110,9 @@ def test_a_list_runs_few_statements_however_long_it_is(world: World, registered:
     few, first = world.statements(registered, HALF)
     _many, all_of_them = world.statements(registered, 500)
     assert few <= HALF
-    assert len(first) == len(all_of_them) <= SUMS.get(registered.name, MOST), "\n".join(all_of_them)
+    most = SUMS.get(registered.name, MOST)
+    # A first page that is not full needs no count.
+    assert len(first) - 1 <= len(all_of_them) <= len(first) <= most, "\n".join(all_of_them)
 
 
 def test_most_lists_have_rows_to_be_slow_with(world: World) -> None:
