@@ -25,8 +25,13 @@ MIXED = ("listVirtualMachines", "listNetworks", "listVolumes", "listZones", "lis
 BASELINE = "bare Flask page, same server"
 
 
-def measure(http: httpx.Client, callers: dict[str, Caller], name: str) -> Iterator[Finding]:
-    """Lists, pages and requests of the server behind `http`, whose database is called `name`."""
+def measure(
+    http: httpx.Client, callers: dict[str, Caller], name: str, cpu: Callable[[], float]
+) -> Iterator[Finding]:
+    """Lists, pages and requests of the server behind `http`, whose database is called `name`.
+
+    `cpu` gives the seconds of processor that the server has used.
+    """
 
     def hello() -> None:
         http.get("/bare/hello").raise_for_status()
@@ -34,7 +39,7 @@ def measure(http: httpx.Client, callers: dict[str, Caller], name: str) -> Iterat
     bare = median(seconds_of(hello) for _ in range(100))
     for who, caller in callers.items():
         yield from _lists(f"{name}: lists as {who}", who, caller, bare)
-    yield _requests(name, list(callers.values())[-1], bare)
+    yield _requests(name, list(callers.values())[-1], bare, cpu)
 
 
 def _lists(title: str, who: str, caller: Caller, bare: float) -> Iterator[Finding]:
@@ -76,7 +81,7 @@ def _longest(long: list[tuple[float, str]]) -> tuple[float, float, str]:
     return seconds, LONG_SECONDS, name
 
 
-def _requests(name: str, caller: Caller, bare: float) -> Measurement:
+def _requests(name: str, caller: Caller, bare: float, cpu: Callable[[], float]) -> Measurement:
     """Mixed signed requests from several clients at once."""
 
     def some(number: int) -> None:
@@ -87,14 +92,17 @@ def _requests(name: str, caller: Caller, bare: float) -> Measurement:
         with ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(some, range(CLIENTS)))
 
+    used = cpu()
     seconds = seconds_of(all_of_them)
+    each = (cpu() - used) / REQUESTS * 1000
     return Measurement(
         name=f"{name}: {REQUESTS} signed requests, {CLIENTS} clients",
         seconds=seconds,
         baseline=f"{BASELINE}, as often, one client",
         baseline_seconds=bare * REQUESTS,
         goal=REQUESTS_SECONDS / (bare * REQUESTS),
-        note=f"{REQUESTS / seconds:.0f} requests/s; promised {REQUESTS / REQUESTS_SECONDS:.0f}",
+        note=f"{REQUESTS / seconds:.0f} requests/s; promised {REQUESTS / REQUESTS_SECONDS:.0f};"
+        f" {each:.1f} ms of the server's CPU each",
     )
 
 

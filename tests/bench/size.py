@@ -54,8 +54,12 @@ def _on(name: str, folder: Path, url: str, commit: float) -> Iterator[Finding]:
             return
         keys = msgspec.json.decode((folder / KEYS_FILE).read_bytes())
         callers = {who: Caller(http, own["key"], own["secret"]) for who, own in keys.items()}
-        yield from lists.measure(http, callers, name)
-        yield from deploys.measure(next(iter(callers.values())), name, commit, lambda: _cpu(server.pid))
+
+        def cpu() -> float:
+            return _cpu(server.pid)
+
+        yield from lists.measure(http, callers, name, cpu)
+        yield from deploys.measure(next(iter(callers.values())), name, commit, cpu)
         yield Measurement(
             name=f"{name}: memory of the server, MB, afterwards",
             seconds=_memory(server.pid),
