@@ -61,23 +61,13 @@ def beside(cloud: Cloud) -> Iterator[Beside]:
 
 
 @pytest.fixture(scope="session")
-def guide(cloud: Cloud, beside: Beside, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """docs/getting-started.md is being followed, in this folder: `beside` knows what it printed."""
-    folder = tmp_path_factory.mktemp("guide")
-    make, enter, *commands = commands_of("docs/getting-started.md")
-    assert (make, enter.split()[0]) == ("make up", "export")
-    script = "\n".join(("set -e", f"cd {ROOT}", enter, f"cd {folder}", *commands))
-    argv = ("env", "PILEUS_DAEMONS=processes", "bash", "-c", script)
-    beside.start("guide", lambda: cloud.machine.run(*argv, timeout=400).stdout)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tenant(cloud: Cloud, guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Tenant:
-    """Two guests in a network, reachable by ssh from the internet."""
+def tenant(cloud: Cloud, beside: Beside, tmp_path_factory: pytest.TempPathFactory) -> Tenant:
+    """Two guests in a network, reachable by ssh from the internet; `beside` follows the guide meanwhile."""
     with cloud.machine.entered():
         made = Tenant(cloud, tmp_path_factory.mktemp("tenant"))
         made.build()
+        folder = tmp_path_factory.mktemp("guide")
+        beside.start("guide", lambda: follow_guide(cloud, folder))
         for name in made.vms:
             made.guest(name).wait()
     return made
@@ -102,3 +92,13 @@ def stories(
     monkey.configure(section["endpoint"], "", section["key"], section["secret"])
     beside.start("cloudmonkey", lambda: cloudmonkey_day(tenant, monkey))
     return {}
+
+
+def follow_guide(cloud: Cloud, folder: Path) -> str:
+    """Do what docs/getting-started.md says, in an empty folder; what it printed."""
+    make, enter, *commands = commands_of("docs/getting-started.md")
+    assert (make, enter.split()[0]) == ("make up", "export")
+    script = "\n".join(("set -e", f"cd {ROOT}", enter, f"cd {folder}", *commands))
+    said = cloud.machine.run("env", "PILEUS_DAEMONS=processes", "bash", "-c", script, timeout=400).stdout
+    assert not list(folder.iterdir()), "it leaves nothing behind"
+    return said
