@@ -215,7 +215,7 @@ def _add_volume_routes(app: Flask, host: Host) -> None:
     @app.delete("/v1/volumes/<uuid>")
     def delete_volume(uuid: str) -> Response:
         host.fetches.stop(_uuid(uuid))
-        host.volumes.delete(_uuid(uuid), host.domains.attachments())
+        host.volumes.delete(_uuid(uuid), host.domains.attachments(), request.args.get("pool", ""))
         return Response(status=204)
 
     @app.get("/v1/templates")

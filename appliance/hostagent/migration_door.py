@@ -1,14 +1,15 @@
 """The door through which VMs and volumes move between hosts: for each, whoever has its certificate.
 
 A client sends a line that says what, and reads a line `OK` or `ERR <words>`. `libvirt`, `qemu` and `nbd` are
-the sockets of a migration to this host, for a VM whose landing was prepared here; `volume` is its file,
-and `base` the template in this host's cache that the volume is based on: it may be deleted everywhere else.
+the sockets of a migration to this host, for a VM whose landing was prepared here; `volume`, or `volume` and
+a pool, is its file, and `base` the template in this host's cache that the volume is based on: it may be
+deleted everywhere else.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from appliance.hostagent.image_header import read_backing
@@ -41,9 +42,9 @@ def sockets_of(vm: str) -> Path:
 
 
 class MigrationDoor:
-    """Serves one stream per connection. `pools` tells the folders of the pools."""
+    """Serves one stream per connection. `pools` tells the folders of the pools by their names."""
 
-    def __init__(self, paths: Paths, pools: Callable[[], Iterable[Path]]) -> None:
+    def __init__(self, paths: Paths, pools: Callable[[], Mapping[str, Path]]) -> None:
         self._paths = paths
         self._pools = pools
 
@@ -51,9 +52,9 @@ class MigrationDoor:
         """One stream, until either side ends."""
         try:
             subject = subject_of(dns_names(writer.get_extra_info("peercert")))
-            what = await _read_request(reader)
+            what, _, pool = (await _read_request(reader)).partition(" ")
             if what in ("volume", "base"):
-                path = self.file(subject, what)
+                path = self.file(subject, what, pool)
                 _log.info("the %s of volume %s is sent to another host", what, subject)
                 await _send(path, writer)
                 return
@@ -82,9 +83,10 @@ class MigrationDoor:
             raise DoorClosed(f"{what!r} is none of {', '.join(sockets)}, volume, base")
         return sockets[what]
 
-    def file(self, volume: str, what: str) -> Path:
+    def file(self, volume: str, what: str, pool: str = "") -> Path:
         """The file of a volume, or of the cached template that it is based on. Raises DoorClosed."""
-        files = (folder / f"{volume}.qcow2" for folder in self._pools())
+        folders = (folder for name, folder in self._pools().items() if pool in ("", name))
+        files = (folder / f"{volume}.qcow2" for folder in folders)
         path = next((path for path in files if path.exists()), None)
         if path is None:
             raise DoorClosed(f"there is no volume {volume} here")

@@ -36,8 +36,9 @@ async def run_relay(config: HostAgentConfig, paths: Paths, *, agent_port: int = 
     slots = asyncio.Semaphore(LIMIT)
     tunnel = Tunnel(config.linklocal_bridge, agent_port)
     console = ConsoleRelay(config.host, paths)
-    own, shared = [Path(folder) for folder in config.pools.values()], shared_pools_of(config, paths)
-    migration = MigrationDoor(paths, lambda: (*own, *shared.reached().values()))
+    own = {name: Path(folder) for name, folder in config.pools.items()}
+    shared = shared_pools_of(config, paths)
+    migration = MigrationDoor(paths, lambda: {**own, **shared.reached()})
     servers = [
         await asyncio.start_server(
             _guarded(serve, slots),

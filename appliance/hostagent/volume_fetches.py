@@ -35,7 +35,7 @@ class VolumeFetches:
             if not _has_ended(operation, wait):
                 return False
         if copy.keep:
-            self._volumes.keep(volume.id)
+            self._volumes.keep(volume.id, volume.pool)
         return True
 
     def put_base(self, copy: VolumeFetch, *, wait: float) -> bool:
@@ -71,7 +71,7 @@ class VolumeFetches:
             base = templates.base(volume.base, operation.say, operation.cancelled, copy.source)
         operation.say("copying the volume")
         try:
-            receive(copy.source, "volume", part, _teller(operation), operation.cancelled)
+            receive(copy.source, f"volume {copy.pool}".strip(), part, _teller(operation), operation.cancelled)
             _check(part, volume.id, base)
             if base is not None:
                 format_ = read_header(base).format

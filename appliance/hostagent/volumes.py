@@ -51,9 +51,10 @@ class VolumeStore:
         """Folders of the pools that can be reached now, by what mgmt calls them."""
         return {**self._pools, **(self._shared.reached() if self._shared else {})}
 
-    def find(self, volume_id: str) -> Path | None:
-        """The file of a volume, whichever pool it is in."""
-        candidates = (folder / f"{volume_id}{_SUFFIX}" for folder in self.pools().values())
+    def find(self, volume_id: str, pool: str = "") -> Path | None:
+        """The file of a volume, whichever pool it is in, or in that one."""
+        folders = (folder for name, folder in self.pools().items() if pool in ("", name))
+        candidates = (folder / f"{volume_id}{_SUFFIX}" for folder in folders)
         return next((path for path in candidates if path.exists()), None)
 
     def volume_of(self, path: Path) -> str:
@@ -164,9 +165,9 @@ class VolumeStore:
         pattern = f"*.{self._shared.host}{suffix}"
         return mine + [path for folder in self._shared.reached().values() for path in folder.glob(pattern)]
 
-    def keep(self, volume_id: str) -> None:
+    def keep(self, volume_id: str, pool: str = "") -> None:
         """Let it outlive the VM that it is attached to."""
-        path = self.find(volume_id)
+        path = self.find(volume_id, pool)
         if path is not None:
             path.with_suffix(".keep").touch(mode=0o600)
 
@@ -175,15 +176,18 @@ class VolumeStore:
         path = self.find(volume_id)
         return path is not None and path.with_suffix(".keep").exists()
 
-    def delete(self, volume_id: str, attached: dict[str, str]) -> None:
-        """Remove it; gone already is fine. `attached` maps volumes to VMs. Raises Conflict."""
+    def delete(self, volume_id: str, attached: dict[str, str], pool: str = "") -> None:
+        """Remove it, of that pool alone if one is named; gone already is fine. Raises Conflict, PoolLost.
+
+        `attached` maps volumes to VMs.
+        """
         if volume_id in attached:
             raise Conflict(f"volume {volume_id} is attached to VM {attached[volume_id]}: detach it first")
-        path = self.find(volume_id)
+        path = self.find(volume_id, pool)
         if path is not None:
             path.unlink(missing_ok=True)
             path.with_suffix(".keep").unlink(missing_ok=True)
-        elif self._shared is not None:
+        elif self._shared is not None and pool not in self._pools:
             self._shared.require_all()  # it may be in one that is not mounted
 
     def get(self, volume_id: str, attached: dict[str, str]) -> HostVolume:

@@ -215,10 +215,11 @@ class HostAgent(CertifiedCalls):
                 query={"wait": str(WAIT_SECONDS)},
             )
 
-    def delete_volume(self, volume_id: str) -> None:
-        """Remove a volume; gone already is fine."""
+    def delete_volume(self, volume_id: str, pool: str = "") -> None:
+        """Remove a volume, of that pool alone if one is named; gone already is fine."""
+        query = {"pool": pool} if pool else None
         with self._client() as client:
-            self._wire(client).request("DELETE", f"/v1/volumes/{volume_id}", seconds=60.0)
+            self._wire(client).request("DELETE", f"/v1/volumes/{volume_id}", seconds=60.0, query=query)
 
     def all_volumes(self) -> list[HostVolume]:
         """All volumes, by one call."""

@@ -103,9 +103,9 @@ class KvmDriver:
         """See Driver."""
         return self._agent(host).put_volume(volume, replace=replace)
 
-    def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
+    def delete_volume(self, host: HostEndpoint, volume_id: str, pool: str = "") -> None:
         """See Driver."""
-        self._agent(host).delete_volume(volume_id)
+        self._agent(host).delete_volume(volume_id, pool)
 
     def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
         """See Driver."""

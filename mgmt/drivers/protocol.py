@@ -100,8 +100,8 @@ class Driver(Protocol):
         `replace` makes one that is there anew, of its base: no running VM may have it.
         """
 
-    def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
-        """Remove a volume that no VM has; gone already is fine."""
+    def delete_volume(self, host: HostEndpoint, volume_id: str, pool: str = "") -> None:
+        """Remove a volume that no VM has, of that pool alone if one is named; gone already is fine."""
 
     def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:
         """All volumes that the host has, attached or not."""

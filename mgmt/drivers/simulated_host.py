@@ -41,9 +41,10 @@ class SharedFolder(Files):
 class SimulatedHost(Files):
     """One host: sizes, documents, and what became of them. `is_down` makes it unreachable.
 
-    `ends` counts VMs that ended by themselves. Its own files are those of its own pools; `shared` are paths
-    and folders by the ids of the pools in them, `unmounted` the paths of those that it does not see. For
-    tests that are about them: `identity` is its certificate, `relay` what its relay shows instead.
+    `ends` counts VMs that ended by themselves. Its own files are those of its first pool, `more` those of its
+    others. `shared` are paths and folders by the ids of the pools in them, `unmounted` the paths of those
+    that it does not see. For tests that are about them: `identity` is its certificate, `relay` what its relay
+    shows instead.
     """
 
     name: str = ""
@@ -55,6 +56,7 @@ class SimulatedHost(Files):
     state: HostState | None = None
     domains: dict[str, Domain] = field(default_factory=dict)
     status: dict[str, DomainStatus] = field(default_factory=dict)
+    more: dict[str, Files] = field(default_factory=dict)
     shared: dict[str, tuple[str, SharedFolder]] = field(default_factory=dict)
     unmounted: set[str] = field(default_factory=set)
     landings: dict[str, Domain] = field(default_factory=dict)
@@ -73,11 +75,13 @@ class SimulatedHost(Files):
 
     def files(self, pool: str) -> Files | None:
         """Where the volumes of a pool are; None if it has no such pool."""
-        return self if pool in self.pools else self.reached().get(pool)
+        if pool == next(iter(self.pools), ""):
+            return self
+        return self.more.setdefault(pool, Files()) if pool in self.pools else self.reached().get(pool)
 
     def all_files(self) -> list[Files]:
         """Every place where it finds volumes."""
-        return [self, *self.reached().values()]
+        return [self, *self.more.values(), *self.reached().values()]
 
     def files_with(self, volume_id: str) -> Files:
         """Where a volume is; a place without it if it is nowhere."""

@@ -67,7 +67,9 @@ def fetch(host: SimulatedHost, source: SimulatedHost | None, copy: VolumeFetch) 
 
 def source_of(host: SimulatedHost, source: SimulatedHost | None, copy: VolumeFetch) -> Files:
     """Where a volume comes from, at the other host. Raises AgentFailed."""
-    there = source.files_with(copy.volume.id) if source is not None and not source.is_down else None
+    there: Files | None = None
+    if source is not None and not source.is_down:
+        there = source.files(copy.pool) if copy.pool else source.files_with(copy.volume.id)
     if there is None or copy.volume.id not in there.volumes:
         raise AgentFailed(f"host {host.name}", f"there is no volume {copy.volume.id} at the other host")
     return there

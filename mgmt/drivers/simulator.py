@@ -276,14 +276,16 @@ class Simulator(SimulatedEnds):
             return files.volumes[volume.id]
 
     @_met
-    def delete_volume(self, host: HostEndpoint, volume_id: str) -> None:
+    def delete_volume(self, host: HostEndpoint, volume_id: str, pool: str = "") -> None:
         """See Driver."""
         found = self.host(host)
         with self._locks[found.address]:
             owner = found.owner(volume_id)
             if owner:
                 raise AgentConflict(f"host {host.name}", f"volume {volume_id} is attached to VM {owner}")
-            found.files_with(volume_id).remove(volume_id)
+            files = found.files(pool) if pool else found.files_with(volume_id)
+            if files is not None:
+                files.remove(volume_id)
 
     @_met
     def all_volumes(self, host: HostEndpoint) -> list[HostVolume]:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from mgmt.alloc.pools import host_for
+from mgmt.model.errors import Unavailable
 from mgmt.model.states import VmState, VolumeState
 from mgmt.ops.compute.domains import host_pool
 from mgmt.ops.compute.placement import tied_to
@@ -50,14 +52,19 @@ def remove_stale(
     with runtime.database.reading() as session:
         off = [status.id for status in domains if status.state in _OFF]
         vms = [vm.id for vm in session.scalars(select(Vm).where(Vm.id.in_(off))) if _is_elsewhere(vm, host)]
-        files = {volume.id: volume for volume in volumes}
-        rows = session.scalars(select(Volume).where(Volume.id.in_(files))).all()
-        stale = [(row.id, row.vm_id) for row in rows if _true_pool(session, row, host)]
+        files = list(volumes)
+        known = select(Volume).where(Volume.id.in_([file.id for file in files]))
+        rows = {row.id: row for row in session.scalars(known)}
+        stale = [
+            (file, rows[file.id].vm_id)
+            for file in files
+            if file.id in rows and _true_host(session, rows[file.id], host, file.pool)
+        ]
     for vm_id in vms:
         _remove_definition(runtime, host, vm_id)
-    for volume_id, owner_id in stale:
-        if files[volume_id].domain in ("", *vms):
-            _remove_copy(runtime, host, volume_id, owner_id)
+    for file, owner_id in stale:
+        if file.domain in ("", *vms):
+            _remove_copy(runtime, host, file, owner_id)
 
 
 def _is_elsewhere(vm: Vm, host: Host) -> bool:
@@ -66,11 +73,16 @@ def _is_elsewhere(vm: Vm, host: Host) -> bool:
     return vm.removed is None and is_still and home not in (None, host.id)
 
 
-def _true_pool(session: Session, row: Volume, host: Host) -> StoragePool | None:
-    """The pool of another host that the row says has the volume; None when nobody can tell by the row."""
+def _true_host(session: Session, row: Volume, host: Host, place: str) -> str | None:
+    """A host that has the volume by its row, in another pool than `place` here; None if it is in that one."""
     is_still = row.state == VolumeState.ready and row.target_pool_id is None and row.removed is None
     pool = session.get(StoragePool, row.pool_id) if row.pool_id and is_still else None
-    return pool if pool is not None and pool.host_id not in (None, host.id) else None
+    if pool is None or (pool.host_id in (None, host.id) and host_pool(pool) == place):
+        return None
+    try:
+        return host_for(session, pool, host.id).id
+    except Unavailable:
+        return None  # nobody can tell
 
 
 def _remove_definition(runtime: Runtime, host: Host, vm_id: str) -> None:
@@ -87,17 +99,17 @@ def _remove_definition(runtime: Runtime, host: Host, vm_id: str) -> None:
             driver.delete_domain(endpoint, vm_id, keep_volumes=True)
 
 
-def _remove_copy(runtime: Runtime, host: Host, volume_id: str, vm_id: str | None) -> None:
+def _remove_copy(runtime: Runtime, host: Host, file: HostVolume, vm_id: str | None) -> None:
+    volume_id = file.id
     with runtime.locks.try_hold(f"job:{vm_id or volume_id}") as is_free:
         with runtime.database.reading() as session:
             row = session.get_one(Volume, volume_id)
-            pool = _true_pool(session, row, host)
-            true = session.get(Host, pool.host_id) if pool is not None else None
+            true = session.get(Host, _true_host(session, row, host, file.pool) or "")
+            pool = session.get(StoragePool, row.pool_id) if row.pool_id else None
             is_busy = bool({volume_id, row.vm_id} & busy_subjects(session))
-        if pool is None or true is None or not is_free or is_busy or row.vm_id != vm_id:
+        if true is None or pool is None or not is_free or is_busy or row.vm_id != vm_id:
             return
         there = driver_of(runtime, true).all_volumes(host_endpoint(true))
-        # A pool that hosts share shows the same file on both.
         if (volume_id, host_pool(pool)) not in {(volume.id, volume.pool) for volume in there}:
             log.error(
                 "volume %s is kept on host %s, because host %s has it not", row.name, host.name, true.name
@@ -106,4 +118,4 @@ def _remove_copy(runtime: Runtime, host: Host, volume_id: str, vm_id: str | None
         log.warning(
             "a copy of volume %s leaves host %s, because host %s has it", row.name, host.name, true.name
         )
-        driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id)
+        driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id, file.pool)

@@ -136,7 +136,9 @@ def _add_volumes(
 ) -> None:
     for volume, pool in _volumes(session):
         host = hosts.get(pool.host_id or "")
-        files: Files | None = shared.get(pool.id, host)
+        files: Files | None = shared.get(pool.id)
+        if host is not None:
+            files = host.files(host_pool(pool))
         if files is None:
             continue
         files.volumes[volume.id] = HostVolume(

@@ -194,11 +194,15 @@ class Peer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class VolumeFetch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A volume that comes from another host's pool, where no VM uses it. `keep`: it outlives its VMs."""
+    """A volume that comes from another pool, where no VM uses it. `keep`: it outlives its VMs.
+
+    `pool` is where it is at `source`, which may be this host: the volume may be in two pools while it moves.
+    """
 
     version: Literal[1] = 1
     volume: Volume
     source: Peer
+    pool: str = ""
     keep: bool = False
 
 

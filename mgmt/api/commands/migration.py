@@ -26,7 +26,7 @@ from mgmt.ops import names
 from mgmt.ops.compute.migration import moving
 from mgmt.ops.compute.placement import demand_of, tied_to
 from mgmt.ops.compute.vm_snapshots import refuse_with_snapshots
-from mgmt.ops.storage.volume_moves import other_pools, refuse_move
+from mgmt.ops.storage.volume_moves import other_pools, refuse_apart, refuse_move
 from mgmt.store.tables import Host, Job, StoragePool, Vm, Volume
 
 
@@ -147,7 +147,7 @@ class FindStoragePoolsForMigration(PlainListCommand, kw_only=True, frozen=True):
 
 
 class MigrateVolume(AsyncCommand, kw_only=True, frozen=True):
-    """Moves a volume that no running virtual machine uses to a storage pool of another host."""
+    """Moves a volume that no running virtual machine uses to another storage pool, of a host or shared."""
 
     spec = Spec(answer=VOLUME, access=ROOT, event="VOLUME.MIGRATE")
 
@@ -156,7 +156,7 @@ class MigrateVolume(AsyncCommand, kw_only=True, frozen=True):
     livemigrate: Annotated[bool, NoEffect("volumes of running VMs move with them all the same")] = False
 
     def run(self, call: Call) -> Job:
-        """Disks of one VM stay together: the only one of a stopped VM, or a detached one."""
+        """Disks of one VM stay together: one host must reach them all in the end."""
         volume, pool = call.row(Volume, self.volumeid), call.row(StoragePool, self.storageid)
         if volume.vm_id is None:
             return _move(call, [(volume, pool)], None, "Volume", volume)
@@ -167,11 +167,6 @@ class MigrateVolume(AsyncCommand, kw_only=True, frozen=True):
             raise InUse(
                 f"Volume {volume.name} is attached to VM {vm.name}, which is {vm.state}: stop it, or use"
                 " migrateVirtualMachineWithVolume"
-            )
-        if len(_volumes_of(call, vm)) > 1:
-            raise ParameterError(
-                f"VM {vm.name} has other volumes on the same host: move all with migrateVirtualMachine"
-                " storageid=…, or detach this one"
             )
         return _move(call, [(volume, pool)], vm, "Volume", volume)
 
@@ -197,6 +192,8 @@ def _move(
         if volume.state == VolumeState.migrating:
             raise InUse(f"Volume {volume.name} is Migrating: wait for its end")
         refuse_move(call.session, volume, pool)
+    if vm is not None:
+        refuse_apart(call.session, vm, {volume.id: pool.id for volume, pool in moves})
     arguments = {"pools": {volume.id: pool.id for volume, pool in moves}, "vm_id": vm.id if vm else None}
     return call.submit(names.MOVE_VOLUMES, arguments, kind=kind, about=about, lock=vm.id if vm else "")
 

@@ -174,16 +174,7 @@ class CreateStoragePool(SyncCommand, kw_only=True, frozen=True):
             for host in hosts:
                 if host.state == "Up":
                     note_reached(session, pool.id, host.id)
-            record_event(
-                session,
-                "STORAGE.POOL.CREATE",
-                f"Storage pool {pool.name} ({pool.path}) was added",
-                user=call.caller.user,
-                account_id=call.caller.account.id,
-                domain_id=call.caller.domain.id,
-                resource_type="StoragePool",
-                resource_id=pool.id,
-            )
+            _record(call, session, pool, "STORAGE.POOL.CREATE", "added")
 
 
 class UpdateStoragePool(SyncCommand, kw_only=True, frozen=True):
@@ -235,16 +226,7 @@ class DeleteStoragePool(SyncCommand, kw_only=True, frozen=True):
             hosts = session.scalars(connected.where(PoolHost.pool_id == pool.id)).all()
             session.execute(delete(PoolHost).where(PoolHost.pool_id == pool.id))
             pool.removed = call.now()
-            record_event(
-                session,
-                "STORAGE.POOL.DELETE",
-                f"{item} ({pool.path}) was deleted",
-                user=call.caller.user,
-                account_id=call.caller.account.id,
-                domain_id=call.caller.domain.id,
-                resource_type="StoragePool",
-                resource_id=pool.id,
-            )
+            _record(call, session, pool, "STORAGE.POOL.DELETE", "deleted")
         give_up(call.part(Runtime), pool, [host for host in hosts if host.state == "Up"])
         return DONE
 
@@ -269,3 +251,17 @@ def read_pool_url(url: str) -> tuple[PoolKind, str, str]:
     if kind is None or not path or "/" in path:
         raise wrong_value("url", url, "file://<host name>/<pool>")
     return kind, parts.netloc, path
+
+
+def _record(call: Call, session: Session, pool: StoragePool, kind: str, word: str) -> None:
+    """An event, where the command's own would be written before the hosts have answered."""
+    record_event(
+        session,
+        kind,
+        f"Storage pool {pool.name} ({pool.path}) was {word}",
+        user=call.caller.user,
+        account_id=call.caller.account.id,
+        domain_id=call.caller.domain.id,
+        resource_type="StoragePool",
+        resource_id=pool.id,
+    )

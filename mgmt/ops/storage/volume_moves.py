@@ -1,4 +1,8 @@
-"""Volumes that move to another host's pool while no VM uses them: detached ones, or all of a stopped VM."""
+"""Volumes that move to another pool while no VM runs with them: detached ones, or those of a stopped VM.
+
+The pools may be on two hosts, on one, or shared. A host fetches from a host, or from itself; while it does,
+a volume may be in two pools of one host, so every word about a file names its pool.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +10,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mgmt.alloc.pools import require_room
-from mgmt.model.errors import CloudError, InUse, ParameterError
+from mgmt.alloc.pools import host_for, is_reached_from, require_room
+from mgmt.model.errors import CloudError, InUse, ParameterError, Unavailable
 from mgmt.model.states import VmState, VolumeKind, VolumeState
-from mgmt.ops.compute.domains import disk_of
+from mgmt.ops.compute.domains import disk_of, forget_vm, host_pool
 from mgmt.ops.compute.peers import peer_of, until_done
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.runtime import Runtime
@@ -18,7 +22,8 @@ from mgmt.store.tables import Host, StoragePool, Vm, Volume
 from systemvm.spec import host as spec
 
 Move = dict[str, Any]
-"""`volume_id`, and the hosts `source` and `target`."""
+"""`volume_id`, the hosts `source` and `target`, what they call the pools (`from`, `to`), and as `home` the
+host that may have the VM's definition."""
 
 
 def move_volumes(runtime: Runtime, saga: Saga, *, pools: Mapping[str, str], vm_id: str | None = None) -> None:
@@ -73,9 +78,10 @@ def other_pools(session: Session, volume: Volume) -> list[tuple[StoragePool, str
 def _obstacle(session: Session, volume: Volume, here: StoragePool | None, pool: StoragePool) -> str:
     if here is None or volume.state not in (VolumeState.ready, VolumeState.migrating):
         return f"volume {volume.name} has no file yet, so there is nothing to move"
-    if pool.host_id is None or pool.host_id == here.host_id:
-        return f"storage pool {pool.name} is on the volume's own host, and volumes move between hosts only"
-    source, target = session.get_one(Host, here.host_id), session.get_one(Host, pool.host_id)
+    try:
+        source, target = _ends(session, volume, here, pool)
+    except Unavailable as error:
+        return str(error)
     if source.driver != target.driver:
         return f"storage pool {pool.name} is on a {target.driver} host, the volume on a {source.driver} one"
     for host in (source, target):
@@ -92,6 +98,24 @@ def refuse_move(session: Session, volume: Volume, pool: StoragePool) -> None:
     if words := _obstacle(session, volume, here, pool):
         raise ParameterError(words)
     require_room(session, pool, volume.size)
+
+
+def refuse_apart(session: Session, vm: Vm, pools: Mapping[str, str]) -> None:
+    """Raise ParameterError unless one host reaches all volumes of a VM once those in `pools` have moved."""
+    query = select(Volume).where(
+        Volume.vm_id == vm.id, Volume.removed.is_(None), Volume.state != VolumeState.allocated
+    )
+    ids = {pools.get(volume.id) or volume.pool_id for volume in session.scalars(query)} - {None}
+    after = session.scalars(select(StoragePool).where(StoragePool.id.in_(ids))).all()
+    homes = {pool.host_id for pool in after if pool.host_id is not None}
+    if not homes:
+        return
+    reached = select(StoragePool.id).where(StoragePool.id.in_(ids), is_reached_from(min(homes)))
+    if len(homes) > 1 or set(session.scalars(reached)) != ids:
+        raise ParameterError(
+            f"VM {vm.name} has other volumes on the same host: move all with migrateVirtualMachine"
+            " storageid=…, or detach this one"
+        )
 
 
 def _reserve(runtime: Runtime, vm_id: str | None, pools: Mapping[str, str]) -> list[Move]:
@@ -115,18 +139,40 @@ def _reserve(runtime: Runtime, vm_id: str | None, pools: Mapping[str, str]) -> l
 def _move(session: Session, volume: Volume) -> Move:
     here = session.get_one(StoragePool, volume.pool_id)
     there = session.get_one(StoragePool, volume.target_pool_id)
-    return {"volume_id": volume.id, "source": here.host_id, "target": there.host_id}
+    source, target = _ends(session, volume, here, there)
+    vm = session.get(Vm, volume.vm_id) if volume.vm_id else None
+    return {
+        "volume_id": volume.id,
+        "source": source.id,
+        "target": target.id,
+        "from": host_pool(here),
+        "to": host_pool(there),
+        "home": vm.last_host_id if vm is not None else None,
+    }
+
+
+def _ends(session: Session, volume: Volume, here: StoragePool, there: StoragePool) -> tuple[Host, Host]:
+    """The hosts that give and take a volume: one that reaches both pools, where there is one.
+
+    Raises Unavailable when no host that is Up reaches a shared one.
+    """
+    vm = session.get(Vm, volume.vm_id) if volume.vm_id else None
+    if there.host_id is not None:
+        return host_for(session, here, there.host_id), session.get_one(Host, there.host_id)
+    source = host_for(session, here, vm.last_host_id if vm is not None else None)
+    return source, host_for(session, there, source.id)
 
 
 def _has_all(runtime: Runtime, moves: list[Move], end: str) -> bool:
     """Whether the hosts at one end have a file of each volume; a file with a volume's name is a whole one."""
-    there: dict[str, set[str]] = {}
+    there: dict[str, set[tuple[str, str]]] = {}
+    pool = {"source": "from", "target": "to"}[end]
     for host_id in {move[end] for move in moves}:
         with runtime.database.reading() as session:
             host = session.get_one(Host, host_id)
         volumes = driver_of(runtime, host).all_volumes(host_endpoint(host))
-        there[host_id] = {volume.id for volume in volumes}
-    return all(move["volume_id"] in there[move[end]] for move in moves)
+        there[host_id] = {(volume.id, volume.pool) for volume in volumes}
+    return all((move["volume_id"], move[pool]) in there[move[end]] for move in moves)
 
 
 def _copy(runtime: Runtime, move: Move) -> None:
@@ -137,13 +183,14 @@ def _copy(runtime: Runtime, move: Move) -> None:
     copy = spec.VolumeFetch(
         volume=spec.Volume(id=disk.id, pool=disk.pool, bytes=disk.bytes, base=disk.base, serial=disk.serial),
         source=peer_of(runtime, source, volume.id),
+        pool=move["from"],
         keep=volume.kind == VolumeKind.data,
     )
     driver, endpoint = driver_of(runtime, target), host_endpoint(target)
     # What an earlier move left here is old: it may not be taken for what is to come.
     if volume.vm_id is not None:
         driver.delete_domain(endpoint, volume.vm_id, keep_volumes=True)
-    driver.delete_volume(endpoint, volume.id)
+    driver.delete_volume(endpoint, volume.id, move["to"])
     words = f"volume {volume.name} was not copied"
     until_done(runtime, lambda: driver.fetch_volume(endpoint, copy), words)
 
@@ -162,12 +209,15 @@ def _leave(runtime: Runtime, vm_id: str | None, moves: list[Move]) -> None:
     """The old host forgets a VM whose volumes went; it is defined where they are when it starts."""
     with runtime.database.reading() as session:
         hosts = {host_id: session.get_one(Host, host_id) for host_id in {move["source"] for move in moves}}
+        homes = {move["home"] for move in moves} - {None, *hosts}
     for host in hosts.values():
         if vm_id is not None:
             driver_of(runtime, host).delete_domain(host_endpoint(host), vm_id, keep_volumes=True)
+    for host_id in homes:
+        forget_vm(runtime, str(vm_id), host_id)
     for move in moves:
         host = hosts[move["source"]]
-        driver_of(runtime, host).delete_volume(host_endpoint(host), move["volume_id"])
+        driver_of(runtime, host).delete_volume(host_endpoint(host), move["volume_id"], move["from"])
 
 
 def _stay(runtime: Runtime, vm_id: str | None, moves: list[Move]) -> None:
@@ -184,9 +234,9 @@ def _stay(runtime: Runtime, vm_id: str | None, moves: list[Move]) -> None:
             volume.target_pool_id, volume.state = None, VolumeState.ready
     for move in left:
         host = hosts[move["target"]]
-        driver_of(runtime, host).delete_volume(host_endpoint(host), move["volume_id"])
+        driver_of(runtime, host).delete_volume(host_endpoint(host), move["volume_id"], move["to"])
 
 
 def _is_there(session: Session, move: Move) -> bool:
-    volume = session.get_one(Volume, move["volume_id"])
-    return bool(session.get_one(StoragePool, volume.pool_id).host_id == move["target"])
+    pool = session.get_one(StoragePool, session.get_one(Volume, move["volume_id"]).pool_id)
+    return pool.host_id in (None, move["target"]) and host_pool(pool) == move["to"]

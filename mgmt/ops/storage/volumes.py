@@ -7,7 +7,7 @@ from mgmt.alloc.counted import release_volumes
 from mgmt.alloc.pools import host_of_volume, is_reached_from, place_volume, wish_of
 from mgmt.model.errors import InUse, ParameterError, Unavailable
 from mgmt.model.states import VmState, VolumeKind, VolumeState
-from mgmt.ops.compute.domains import disk_of, put_as_it_is
+from mgmt.ops.compute.domains import disk_of, host_pool, put_as_it_is
 from mgmt.ops.endpoints import driver_of, host_endpoint, patiently
 from mgmt.ops.images.templates import push_storage_if_running
 from mgmt.ops.runtime import Runtime
@@ -211,8 +211,10 @@ def remove_file(runtime: Runtime, volume_id: str) -> None:
     with runtime.database.reading() as session:
         volume = session.get_one(Volume, volume_id)
         host = host_of_volume(session, volume)
+        pool = host_pool(session.get_one(StoragePool, volume.pool_id)) if volume.pool_id else ""
     if host is not None:
-        patiently(runtime, lambda: driver_of(runtime, host).delete_volume(host_endpoint(host), volume_id))
+        driver, endpoint = driver_of(runtime, host), host_endpoint(host)
+        patiently(runtime, lambda: driver.delete_volume(endpoint, volume_id, pool))
 
 
 def _kept_in(runtime: Runtime, volume_id: str) -> str:

@@ -163,7 +163,7 @@ class SimulatedHostServer:
         if method == "PUT":
             volume = codec.decode(body, Volume)
             return simulator.put_volume(host, volume, replace=query.get("replace") == "true")
-        return simulator.delete_volume(host, subject)
+        return simulator.delete_volume(host, subject, query.get("pool", ""))
 
     def _copy(self, method: str, subject: str, body: bytes) -> Any:
         if method == "PUT":

@@ -13,13 +13,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from appliance.hostagent.image_header import read_backing
+from appliance.hostagent.image_header import read_backing, read_header
 from appliance.hostagent.migration_door import MIGRATION_SUFFIX
 from appliance.hostagent.peers import PeerRefused, receive
+from appliance.hostagent.shared_pools import shared_pools_of
 from appliance.hostagent.templates import TemplateCache
 from appliance.hostagent.volume_fetches import VolumeFetches
 from appliance.hostagent.volumes import VolumeStore
@@ -28,7 +30,7 @@ from systemvm.engine import ticket as tickets
 from systemvm.engine.command import run
 from systemvm.engine.errors import EngineError
 from systemvm.spec.bootstrap import MGMT_NAME
-from systemvm.spec.host import HostState, Peer, TemplatePull, Volume, VolumeFetch
+from systemvm.spec.host import HostState, Peer, SharedPool, TemplatePull, Volume, VolumeFetch
 from systemvm.spec.ticket import Ticket, TicketPurpose
 from tests.netns.host_bench import ADDRESS, CLOUD, PUBLIC_BRIDGE, HostBench
 from tests.netns.topology import Machine, Topology, eventually
@@ -289,6 +291,19 @@ def test_the_public_network_does_not_reach_the_relay(lab: Topology, host: HostBe
         assert not guest.answers("timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{ADDRESS}/{port}")
 
 
+def peer(host: HostBench, subject: str) -> Peer:
+    """What opens the host's door for one volume."""
+    files = host.clients.issue(subject + MIGRATION_SUFFIX).write(host.paths.pki, subject)
+    certificate, key = (file.read_text() for file in files)
+    return Peer(
+        address=ADDRESS,
+        server_name="host1.pileus.internal",
+        server_ca=host.servers.pem,
+        certificate=certificate,
+        key=key,
+    )
+
+
 def test_a_volume_moves_with_the_template_that_nobody_else_has_any_more(
     host: HostBench, tmp_path: Path
 ) -> None:
@@ -306,21 +321,10 @@ def test_a_volume_moves_with_the_template_that_nobody_else_has_any_more(
     templates = TemplateCache(tmp_path / "templates", tmp_path / "images", pull_timeout=1.0, backoff=0.01)
     fetches = VolumeFetches(VolumeStore({"primary": tmp_path / "pool"}, templates))
 
-    def peer(subject: str) -> Peer:
-        files = host.clients.issue(subject + MIGRATION_SUFFIX).write(host.paths.pki, subject)
-        certificate, key = (file.read_text() for file in files)
-        return Peer(
-            address=ADDRESS,
-            server_name="host1.pileus.internal",
-            server_ca=host.servers.pem,
-            certificate=certificate,
-            key=key,
-        )
-
     with host.machine.entered():
         with pytest.raises(EngineError):  # another volume's certificate opens nothing of this one
-            fetches.put_base(VolumeFetch(volume=volume, source=peer(str(uuid4()))), wait=60)
-        copy = VolumeFetch(volume=volume, source=peer(volume_id))
+            fetches.put_base(VolumeFetch(volume=volume, source=peer(host, str(uuid4()))), wait=60)
+        copy = VolumeFetch(volume=volume, source=peer(host, volume_id))
         assert fetches.put_base(copy, wait=60)
         assert (tmp_path / "templates" / f"{sha256}.img").read_bytes() == content
         assert fetches.put(copy, wait=60)
@@ -335,3 +339,42 @@ def test_a_volume_moves_with_the_template_that_nobody_else_has_any_more(
         run(("qemu-img", "create", "-q", "-f", "qcow2", str(file), "1M"))
         with pytest.raises(PeerRefused, match="is based on no template"):
             receive(copy.source, "base", tmp_path / "x", lambda have, size: None, threading.Event())
+
+
+def test_a_volume_moves_between_the_pools_of_one_host(host: HostBench, tmp_path: Path) -> None:
+    """To a shared one and on: over that pool's copy of the template, and from the pool that is named."""
+    volume_id, content = str(uuid4()), os.urandom(1 << 20)
+    sha256, pool = hashlib.sha256(content).hexdigest(), SharedPool(id=str(uuid4()), path=str(tmp_path / "s"))
+    own, second = Path(host.config.pools["primary"]), tmp_path / "second"
+    for folder in (tmp_path / "s", second, tmp_path / "images"):
+        folder.mkdir()
+    (host.paths.templates / f"{sha256}.img").write_bytes(content)
+    file = own / f"{volume_id}.qcow2"
+    base = ("-F", "raw", "-b", str(host.paths.templates / f"{sha256}.img"))
+    run(("qemu-img", "create", "-q", "-f", "qcow2", *base, str(file)))
+    shared = shared_pools_of(host.config, host.paths)
+    shared.connect(msgspec.structs.replace(pool, is_new=True))
+    templates = TemplateCache(host.paths.templates, tmp_path / "images", pull_timeout=1.0, backoff=0.01)
+    store = VolumeStore({"primary": own, "second": second}, templates, shared)
+    pull = TemplatePull(template="t", sha256=sha256, url="https://127.0.0.1:1/v1/templates/t")
+    volume = Volume(id=volume_id, pool=pool.id, bytes=1 << 20, base=pull)
+    source = peer(host, volume_id)
+    with host.machine.entered():
+        assert VolumeFetches(store).put(VolumeFetch(volume=volume, source=source, pool="primary"), wait=60)
+        there = tmp_path / "s" / file.name
+        assert read_backing(there) == tmp_path / "s/templates" / f"{sha256}.img"
+        assert read_backing(there).read_bytes() == content
+        run(("qemu-img", "resize", "-q", "-f", "qcow2", str(there), "2M"))
+        to_second = msgspec.structs.replace(volume, pool="second")
+        nowhere = VolumeFetch(volume=to_second, source=source, pool=str(uuid4()))
+        with pytest.raises(PeerRefused, match="there is no volume"):
+            VolumeFetches(store).put(nowhere, wait=60)
+        assert VolumeFetches(store).put(VolumeFetch(volume=to_second, source=source, pool=pool.id), wait=60)
+    assert read_header(second / file.name).virtual_size == 2 << 20, "the old one in primary is another"
+    assert read_backing(second / file.name) == host.paths.templates / f"{sha256}.img"
+    store.delete(volume_id, {}, pool.id)
+    assert (there.exists(), file.exists(), (second / file.name).exists()) == (False, True, True)
+    for name in ("primary", "second"):
+        store.delete(volume_id, {}, name)
+    assert store.list({}) == []
+    shared.drop(pool.id)

@@ -98,7 +98,7 @@ def test_only_the_certificate_of_one_migration_opens_the_door(names: set[str]) -
 def test_the_door_leads_to_prepared_landings_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("appliance.hostagent.migration_door.SOCKETS", tmp_path)
     assert subject_of({VM + MIGRATION_SUFFIX}) == VM
-    door = MigrationDoor(Paths(tmp_path), list)
+    door = MigrationDoor(Paths(tmp_path), dict)
     with pytest.raises(DoorClosed, match="no landing of VM"):
         door.socket(VM, "libvirt")
     (tmp_path / VM).mkdir()

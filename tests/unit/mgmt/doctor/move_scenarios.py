@@ -58,7 +58,15 @@ def to_start_elsewhere(cloud: SmallCloud) -> Arguments:
     return arguments
 
 
+def disks_to_share(cloud: SmallCloud) -> Arguments:
+    """A stopped VM whose disk goes from its host's own pool to one that the host shares."""
+    vm_id = stopped_vm(cloud)["vm_id"]
+    pool = add_shared_pool(cloud)
+    return {"vm_id": vm_id, "pools": {row.id: pool.id for row in cloud.rows(Volume) if row.vm_id == vm_id}}
+
+
 MOVES = (
+    Scenario(names.MOVE_VOLUMES, disks_to_share, "move disks to a shared pool of the same host"),
     Scenario(names.START_VM, to_start_elsewhere, "start on another host over a shared pool"),
     Scenario(names.MIGRATE_VM, in_shared_pool, "migrate VM over a shared pool"),
     Scenario(names.MIGRATE_VM, vm_to_move, "migrate VM"),

@@ -163,3 +163,23 @@ def test_volumes_move_while_no_vm_runs_with_them(hosts: Hosts) -> None:
     hosts.change(tables.Volume, free, state="Migrating")
     with pytest.raises(InUse, match="is Migrating"):
         world.call("migrateVolume", "admin", volumeid=free, storageid=hosts.pool_there)
+
+
+def test_volumes_move_within_a_host_and_to_where_hosts_share(hosts: Hosts) -> None:
+    world = hosts.world
+    hosts.change(tables.Vm, hosts.vm.id, state="Stopped", host_id=None, last_host_id=hosts.here)
+    second = tables.StoragePool(
+        zone_id=hosts.vm.zone_id, host_id=hosts.here, name="2", path="q", capacity=9 * GIB
+    )
+    world.add(second)
+    world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=second.id)
+    assert world.last_job().arguments["pools"] == {hosts.root: second.id}, "within one host, too"
+    shared = tables.StoragePool(
+        zone_id=hosts.vm.zone_id, name="s", path="/mnt/s", scope="ZONE", capacity=9 * GIB
+    )
+    world.add(shared)
+    with pytest.raises(ParameterError, match="no host that is Up reaches storage pool s"):
+        world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=shared.id)
+    world.add(tables.PoolHost(pool_id=shared.id, host_id=hosts.there))
+    world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=shared.id)
+    assert world.last_job().arguments["pools"] == {hosts.root: shared.id}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from mgmt.agents.errors import AgentUnreachable
 from mgmt.alloc.counted import correct_domain
@@ -18,8 +18,10 @@ from mgmt.ops.compute.placement import place_vm
 from mgmt.ops.endpoints import host_endpoint
 from mgmt.ops.saga import StepFailed
 from mgmt.ops.storage.shared_pools import connect_new, tidy_pools
+from mgmt.ops.storage.volume_moves import refuse_apart
 from mgmt.reconcile.tidy import tidy
 from mgmt.store.tables import Domain, Host, PoolHost, StoragePool, Vm, Volume
+from systemvm.spec.host import HostVolume
 from tests.unit.mgmt.small_cloud import SmallCloud, add_host, add_shared_pool
 
 pytestmark = pytest.mark.unit
@@ -225,3 +227,64 @@ def test_offerings_say_local_or_shared(shared: Shared) -> None:
         session.get_one(StoragePool, shared.pool.id).state = "Maintenance"
         with pytest.raises(NoCapacity, match="pool shared is Maintenance"):
             place_volume(session, shared.cloud.host_id, 1, Wish("shared"))
+
+
+def pool_of(cloud: SmallCloud, host_id: str) -> str:
+    return next(str(row.id) for row in cloud.rows(StoragePool) if row.host_id == host_id)
+
+
+def test_disks_of_a_stopped_vm_go_from_pool_to_pool(shared: Shared) -> None:
+    """Shared to a host's own, to the host's other one, to shared again, each time with what is in them."""
+    cloud, root = shared.cloud, shared.root
+    shared.folder.snapshots[root.id].add("written by the guest")
+    cloud.run(names.STOP_VM, vm_id=shared.vm_id)
+    place = {"zone_id": cloud.zone_id, "host_id": shared.other, "capacity": 1 << 40}
+    own, second = pool_of(cloud, shared.other), cloud.add(StoragePool(**place, name="2", path="second"))
+    shared.host(2).pools["second"] = (1 << 40, 1 << 40)
+    for pool_id in (own, second.id, shared.pool.id):
+        cloud.run(names.MOVE_VOLUMES, vm_id=shared.vm_id, pools={root.id: pool_id})
+        assert (shared.root.pool_id, shared.root.state) == (pool_id, "Ready")
+        places = [shared.folder, shared.host(1), shared.host(2), *shared.host(2).more.values()]
+        (files,) = (files for files in places if root.id in files.volumes)
+        assert files.snapshots[root.id] == {"written by the guest"}
+        assert not files.kept, "a root disk goes with its VM, wherever it is"
+        assert examine(cloud.runtime) == []
+    cloud.run(names.START_VM, vm_id=shared.vm_id, host_id=shared.other)
+    assert shared.vm.host_id == shared.other
+
+
+def test_a_copy_in_the_other_pool_of_a_host_is_never_taken_for_the_volume(shared: Shared) -> None:
+    """What a move left behind, its answer lost, is old: the doctor names it, the loop removes it."""
+    cloud, root, first = shared.cloud, shared.root, shared.host(1)
+    cloud.run(names.STOP_VM, vm_id=shared.vm_id)
+    old = HostVolume(id=root.id, pool="primary", bytes=1, allocated=0)
+    first.volumes[root.id] = old
+    assert {finding.id for finding in examine(cloud.runtime)} == {root.id}
+    first.snapshots[root.id].add("of the old file")
+    cloud.run(names.MOVE_VOLUMES, vm_id=shared.vm_id, pools={root.id: pool_of(cloud, shared.other)})
+    assert shared.host(2).snapshots[root.id] == set(), "fetched from the pool that its row names"
+    assert first.volumes[root.id] is old
+    tidy(cloud.runtime)
+    assert root.id not in first.volumes
+    assert root.id in shared.host(2).volumes
+    assert examine(cloud.runtime) == []
+
+
+def test_disks_of_one_vm_stay_where_one_host_reaches_them(shared: Shared) -> None:
+    cloud, root = shared.cloud, shared.root
+    owner = {"account_id": cloud.account_id, "domain_id": cloud.domain_id, "zone_id": cloud.zone_id}
+    here, there = pool_of(cloud, cloud.host_id), pool_of(cloud, shared.other)
+    data = cloud.add(Volume(**owner, name="data", size=1, vm_id=shared.vm_id, pool_id=here, state="Ready"))
+    with cloud.runtime.database.reading() as session:
+        vm = session.get_one(Vm, shared.vm_id)
+        for fine in ({root.id: here}, {data.id: there}, {data.id: shared.pool.id}):
+            refuse_apart(session, vm, fine)
+        with pytest.raises(ParameterError, match="other volumes on the same host"):
+            refuse_apart(session, vm, {root.id: there})
+    with cloud.runtime.database.writing() as session:
+        session.execute(delete(PoolHost).where(PoolHost.host_id == shared.other))
+    with (
+        cloud.runtime.database.reading() as session,
+        pytest.raises(ParameterError, match="other volumes on the same host"),
+    ):
+        refuse_apart(session, session.get_one(Vm, shared.vm_id), {data.id: there})
