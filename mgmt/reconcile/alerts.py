@@ -18,14 +18,15 @@ from mgmt.model.configuration import (
     Scope,
 )
 from mgmt.model.notices import ALERT_NAMES, AlertType, CapacityType
-from mgmt.model.states import TemplateState, VmKind, VmState
+from mgmt.model.states import Allocation, TemplateState, VmKind, VmState
 from mgmt.ops.images.templates import stalled
 from mgmt.ops.infrastructure.capacity import Capacity, all_capacities
+from mgmt.ops.infrastructure.readiness import has_host, lacking_kinds, what_is_missing
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.storage.kept_volumes import PENDING
 from mgmt.store.configured import Place, all_values
 from mgmt.store.servers import DOWN
-from mgmt.store.tables import Alert, Host, ManagementServer, Template, Vm, Volume, VolumeUpload
+from mgmt.store.tables import Alert, Host, ManagementServer, Template, Vm, Volume, VolumeUpload, Zone
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ def look(session: Session, days_left: Mapping[str, int]) -> list[Concern]:
     """What is wrong now. `days_left`: of certificates that could not be renewed, by host's or VM's id."""
     return [
         *_servers(session),
+        *_zones(session),
         *_machines(session),
         *_certificates(session, days_left),
         *_templates(session),
@@ -130,6 +132,20 @@ def _servers(session: Session) -> Iterable[Concern]:
             f"management server {server.name} is {server.state} since {server.last_seen:%Y-%m-%d %H:%M} UTC"
         )
         yield Concern(AlertType.management_server, server.id, None, f"{words}: the others do its work")
+
+
+def _zones(session: Session) -> Iterable[Concern]:
+    """Zones that somebody opened, hosts and all, and whose system VMs cannot be made."""
+    query = select(Zone).where(Zone.removed.is_(None), Zone.allocation == Allocation.enabled)
+    for zone in session.scalars(query).all():
+        if not lacking_kinds(session, zone.id) or not has_host(session, zone.id):
+            continue
+        missing = what_is_missing(session, zone.id)
+        if missing:
+            words = (
+                f"zone {zone.name} is Enabled and cannot have its system VMs: it lacks {', '.join(missing)}"
+            )
+            yield Concern(AlertType.storage_vm, zone.id, zone.id, words)
 
 
 def _machines(session: Session) -> Iterable[Concern]:

@@ -12,22 +12,16 @@ from sqlalchemy.orm import Session
 
 from mgmt.agents.errors import AgentError
 from mgmt.model.errors import CloudError
-from mgmt.model.states import Allocation, JobStatus, VmKind, VmState, VolumeState
+from mgmt.model.states import Allocation, JobStatus, VmState, VolumeState
 from mgmt.ops.endpoints import HOST_COLUMNS, driver_of, host_endpoint
 from mgmt.ops.infrastructure.hosts import store_info, store_infos
-from mgmt.ops.machines.system_vm_workflows import ZONE_KINDS
+from mgmt.ops.infrastructure.readiness import lacking_kinds, what_is_missing
 from mgmt.ops.runtime import Runtime
 from mgmt.reconcile.certificates import Unrenewed
 from mgmt.reconcile.decide import Snapshot, VmView, VolumeView, ZoneView
 from mgmt.store.tables import (
     Host,
-    ImageStore,
     Job,
-    PhysicalNetwork,
-    Pod,
-    StoragePool,
-    TrafficType,
-    VlanRange,
     Vm,
     Volume,
     Zone,
@@ -195,33 +189,10 @@ def _days_left(last_start: datetime | None, unrenewed: Unrenewed | None) -> int 
 
 def _zone_views(session: Session) -> tuple[ZoneView, ...]:
     zones = session.scalars(select(Zone).where(Zone.removed.is_(None), Zone.allocation == Allocation.enabled))
-    return tuple(
-        ZoneView(
-            id=zone.id, name=zone.name, lacks=_lacks(session, zone.id), can_host=_can_host(session, zone.id)
-        )
-        for zone in zones.all()
-    )
+    return tuple(_zone_view(session, zone) for zone in zones.all())
 
 
-def _lacks(session: Session, zone_id: str) -> tuple[str, ...]:
-    query = select(Vm.kind).where(Vm.zone_id == zone_id, Vm.removed.is_(None), Vm.kind != VmKind.user)
-    there = set(session.scalars(query))
-    return tuple(kind.value for kind in ZONE_KINDS if kind not in there)
-
-
-def _can_host(session: Session, zone_id: str) -> bool:
-    """Whether a zone has all that its system VMs need."""
-    host = select(Host.id).where(Host.zone_id == zone_id, Host.removed.is_(None), Host.state == "Up")
-    traffic = (
-        select(TrafficType.type)
-        .join(PhysicalNetwork, PhysicalNetwork.id == TrafficType.physical_network_id)
-        .where(PhysicalNetwork.zone_id == zone_id, TrafficType.label.is_not(None))
-    )
-    needed = [
-        session.scalar(host.limit(1)),
-        *(
-            session.scalar(select(table.id).where(table.zone_id == zone_id, table.removed.is_(None)).limit(1))
-            for table in (Pod, StoragePool, ImageStore, VlanRange)
-        ),
-    ]
-    return all(needed) and {"Public", "Management"} <= set(session.scalars(traffic))
+def _zone_view(session: Session, zone: Zone) -> ZoneView:
+    lacks = tuple(kind.value for kind in lacking_kinds(session, zone.id))
+    can_host = bool(lacks) and not what_is_missing(session, zone.id)
+    return ZoneView(id=zone.id, name=zone.name, lacks=lacks, can_host=can_host)

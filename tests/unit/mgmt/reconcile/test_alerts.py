@@ -7,7 +7,16 @@ from mgmt.model.notices import AlertType
 from mgmt.ops import names
 from mgmt.reconcile.alerts import update_alerts
 from mgmt.store.configured import EVERYWHERE, set_value
-from mgmt.store.tables import Alert, Cluster, Host, PublicAddress, StoragePool, Template, Vm
+from mgmt.store.tables import (
+    Alert,
+    Cluster,
+    Host,
+    PublicAddress,
+    StoragePool,
+    Template,
+    TrafficType,
+    Vm,
+)
 from tests.unit.mgmt.small_cloud import SmallCloud
 
 pytestmark = pytest.mark.unit
@@ -44,6 +53,20 @@ def test_a_host_that_is_away_is_one_alert_however_often_one_looks(cloud: SmallCl
     change(cloud, Host, cloud.host_id, state="Alert")
     (back,) = alerts(cloud, AlertType.host)
     assert (back.id, back.count, back.resolved) == (again.id, 2, None)
+
+
+def test_an_open_zone_says_what_its_system_vms_lack(cloud: SmallCloud) -> None:
+    (label,) = [row for row in cloud.rows(TrafficType) if row.type == "Public"]
+    change(cloud, TrafficType, label.id, label=None)
+    assert alerts(cloud, AlertType.storage_vm) == [], "it has its system VMs already"
+    (console,) = [row for row in cloud.rows(Vm) if row.kind == "console"]
+    change(cloud, Vm, console.id, removed=cloud.clock.now)
+    (alert,) = alerts(cloud, AlertType.storage_vm)
+    missing = "the kvmnetworklabel of its Public traffic (addTrafficType, updateTrafficType)"
+    assert alert.description.endswith(f"is Enabled and cannot have its system VMs: it lacks {missing}")
+    change(cloud, TrafficType, label.id, label="br0")
+    (over,) = alerts(cloud, AlertType.storage_vm)
+    assert over.resolved is not None
 
 
 def test_an_archived_alert_stays_away_until_it_was_over(cloud: SmallCloud) -> None:
