@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from mgmt.model.configuration import (
@@ -158,7 +158,8 @@ def _machines(session: Session) -> Iterable[Concern]:
         Vm.kind != VmKind.user,
         Vm.removed.is_(None),
         Vm.desired_power == "running",
-        Vm.last_start.is_not(None),
+        # One that is new is being made, unless its first start failed.
+        or_(Vm.last_start.is_not(None), func.coalesce(Vm.reason, "") != ""),
     )
     for vm in session.scalars(query):
         if vm.state != VmState.running or not vm.healthy:

@@ -69,6 +69,15 @@ def test_an_open_zone_says_what_its_system_vms_lack(cloud: SmallCloud) -> None:
     assert over.resolved is not None
 
 
+def test_a_system_vm_that_never_started_is_an_alert_once_that_failed(cloud: SmallCloud) -> None:
+    (storage,) = [row for row in cloud.rows(Vm) if row.kind == "storage"]
+    change(cloud, Vm, storage.id, state="Stopped", desired_power="running", last_start=None, reason="")
+    assert alerts(cloud, AlertType.storage_vm) == []
+    change(cloud, Vm, storage.id, reason="no bridge br0")
+    (alert,) = alerts(cloud, AlertType.storage_vm)
+    assert alert.description.endswith("is Stopped: no bridge br0")
+
+
 def test_an_archived_alert_stays_away_until_it_was_over(cloud: SmallCloud) -> None:
     change(cloud, Host, cloud.host_id, state="Alert")
     (alert,) = alerts(cloud, AlertType.host)
