@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from msgspec import Meta
-from sqlalchemy import Select, select
+from sqlalchemy import Select, or_, select
 
 from mgmt.alloc.counted import amounts_of_volumes
 from mgmt.alloc.limits import reserve_all
@@ -64,10 +64,13 @@ class ListVolumes(OwnedListCommand, kw_only=True, frozen=True):
         query = query.where(Volume.vm_id.is_(None) | Volume.vm_id.not_in(_system_vms()))
         if self.hostid:
             query = query.where(Volume.vm_id.in_(select(Vm.id).where(Vm.host_id == self.hostid)))
-        for column, wanted in ((Host.pod_id, self.podid), (Host.cluster_id, self.clusterid)):
+        for column, shared, wanted in (
+            (Host.pod_id, StoragePool.pod_id, self.podid),
+            (Host.cluster_id, StoragePool.cluster_id, self.clusterid),
+        ):
             if wanted:
-                pools = select(StoragePool.id).join(Host, Host.id == StoragePool.host_id)
-                query = query.where(Volume.pool_id.in_(pools.where(column == wanted)))
+                pools = select(StoragePool.id).outerjoin(Host, Host.id == StoragePool.host_id)
+                query = query.where(Volume.pool_id.in_(pools.where(or_(column == wanted, shared == wanted))))
         return query
 
 

@@ -132,5 +132,12 @@ def test_volumes_by_where_and_what_they_are(world: World, volume: str) -> None:
     for sent in (*places, *kinds, {"diskofferingid": world.ids["disk_offering"]}):
         (row,) = world.call("listVolumes", "admin", listall=True, **sent)["volume"]
         assert row["id"] == volume, sent
+    shared = {"pod_id": pod.id, "cluster_id": cluster.id, "scope": "CLUSTER", "path": "/mnt/s"}
+    there = tables.StoragePool(zone_id=zone, name="shared", **shared)
+    world.add(there)
+    change(world, tables.Volume, volume, pool_id=there.id)
+    for place in places[:2]:
+        (row,) = world.call("listVolumes", "admin", listall=True, **place)["volume"]
+        assert (row["storage"], row["storagetype"]) == ("shared", "shared")
     for sent in ({"type": "ROOT"}, {"state": "Ready"}, {"keyword": "x"}):
         assert world.call("listVolumes", **sent) == {}
