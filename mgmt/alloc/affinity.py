@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
 from mgmt.model.states import VmState
@@ -14,6 +14,19 @@ SOFT_TOGETHER, SOFT_APART = "non-strict host affinity", "non-strict host anti-af
 #: CloudStack's names of the types.
 TYPES = (TOGETHER, APART, SOFT_TOGETHER, SOFT_APART)
 _GONE = (VmState.destroyed, VmState.expunging, VmState.error)
+_OWN = aliased(AffinityMember)
+_HOST_ID = func.coalesce(Vm.host_id, Vm.last_host_id)
+#: Built once, because each VM that is placed asks for it.
+_MEMBERS = (
+    select(AffinityGroup.id, AffinityGroup.type, _HOST_ID, func.count(Vm.host_id), Vm.target_host_id)
+    .join(_OWN, _OWN.group_id == AffinityGroup.id)
+    .join(AffinityMember, AffinityMember.group_id == AffinityGroup.id)
+    .join(Vm, Vm.id == AffinityMember.vm_id)
+    .where(_OWN.vm_id == bindparam("vm_id"), AffinityMember.vm_id != bindparam("vm_id"))
+    .where(_HOST_ID.is_not(None), AffinityGroup.removed.is_(None))
+    .where(Vm.removed.is_(None), Vm.state.not_in(_GONE))
+    .group_by(AffinityGroup.id, AffinityGroup.type, _HOST_ID, Vm.target_host_id)
+)
 
 
 @dataclass(frozen=True)
@@ -33,20 +46,9 @@ def affinity_of(session: Session, vm_id: str) -> Affinity:
 
     Members that are on no host say where they were: that counts as a wish, not as a must.
     """
-    own = aliased(AffinityMember)
-    host_id = func.coalesce(Vm.host_id, Vm.last_host_id)
-    query = (
-        select(AffinityGroup.id, AffinityGroup.type, host_id, func.count(Vm.host_id), Vm.target_host_id)
-        .join(own, own.group_id == AffinityGroup.id)
-        .join(AffinityMember, AffinityMember.group_id == AffinityGroup.id)
-        .join(Vm, Vm.id == AffinityMember.vm_id)
-        .where(own.vm_id == vm_id, AffinityMember.vm_id != vm_id, host_id.is_not(None))
-        .where(AffinityGroup.removed.is_(None), Vm.removed.is_(None), Vm.state.not_in(_GONE))
-        .group_by(AffinityGroup.id, AffinityGroup.type, host_id, Vm.target_host_id)
-    )
     among: defaultdict[str, set[str]] = defaultdict(set)
     hosts: defaultdict[str, set[str]] = defaultdict(set)
-    for group_id, kind, host, placed, target in session.execute(query):
+    for group_id, kind, host, placed, target in session.execute(_MEMBERS, {"vm_id": vm_id}):
         # One that moves may end up at either.
         both = {host, target or host}
         if kind == TOGETHER and placed:

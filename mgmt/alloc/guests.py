@@ -1,12 +1,21 @@
 """Addresses inside a guest network."""
 
+import socket
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from sqlalchemy import select, union_all
+from sqlalchemy import bindparam, select, union_all
 from sqlalchemy.orm import Session
 
 from mgmt.model.errors import NoCapacity, ParameterError
 from mgmt.store.tables import Network, Nic, NicAddress
+
+#: Built once, because each new NIC asks for it.
+_TAKEN = union_all(
+    *(
+        select(table.address).where(table.network_id == bindparam("network_id"), table.removed.is_(None))
+        for table in (Nic, NicAddress)
+    )
+)
 
 
 def guest_address(session: Session, network: Network, wanted: str | None = None) -> str:
@@ -15,23 +24,19 @@ def guest_address(session: Session, network: Network, wanted: str | None = None)
     Raises ParameterError for a wanted address that cannot be had, NoCapacity when the network is full.
     """
     cidr = IPv4Network(network.cidr)
-    own = select(Nic.address).where(Nic.network_id == network.id, Nic.removed.is_(None))
-    secondary = select(NicAddress.address).where(
-        NicAddress.network_id == network.id, NicAddress.removed.is_(None)
-    )
-    rows = session.scalars(union_all(own, secondary))
-    taken = {address for address in rows if address} | {network.gateway}
+    taken = set(session.scalars(_TAKEN, {"network_id": network.id})) | {network.gateway}
     if wanted is not None:
         return _wanted(cidr, taken, wanted, network.name)
-    for address in cidr.hosts():
-        if str(address) not in taken:
-            return str(address)
+    for number in range(int(cidr.network_address) + 1, int(cidr.broadcast_address)):
+        address = socket.inet_ntoa(number.to_bytes(4))
+        if address not in taken:
+            return address
     raise NoCapacity(
         f"network {network.name} ({network.cidr}) has no free address: remove a VM or use another"
     )
 
 
-def _wanted(cidr: IPv4Network, taken: set[str], wanted: str, name: str) -> str:
+def _wanted(cidr: IPv4Network, taken: set[str | None], wanted: str, name: str) -> str:
     try:
         address = IPv4Address(wanted)
     except AddressValueError:

@@ -6,6 +6,8 @@ the order of their index until one fits.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -14,6 +16,7 @@ from sqlalchemy import (
     Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -27,7 +30,7 @@ from sqlalchemy.orm import Session, aliased
 from mgmt.alloc.affinity import Affinity
 from mgmt.alloc.pools import Wish, is_reached_from
 from mgmt.alloc.refusals import HostView, why_none
-from mgmt.alloc.room import Demand, Room, Settings
+from mgmt.alloc.room import Demand, Room, Settings, settings_of
 from mgmt.model.errors import NoCapacity
 from mgmt.model.states import Allocation, VmKind
 from mgmt.store.tables import (
@@ -42,17 +45,27 @@ from mgmt.store.tables import (
     Zone,
 )
 
+#: What a demand compares with, and what it does not name where it is None.
+_VALUES = (
+    "zone_id",
+    "cpus",
+    "memory",
+    "host_id",
+    "before",
+    "beside",
+    "acceleration",
+    "account_id",
+    "domain_id",
+)
+
 
 def place(session: Session, demand: Demand) -> Host:
     """The first host that fits, in the planner's order. Raises NoCapacity with what the hosts lack."""
-    settings = Settings(session, demand.zone_id)
-    room = Room(settings, demand, goes_by_all=settings.planner == "firstfitleastconsumed")
-    query = (
-        room.hosts(select(Host))
-        .where(*_conditions(room, demand))
-        .order_by(*_wishes(demand), *_order(settings.planner, room, demand), Host.created, Host.name)
-    )
-    host: Host | None = session.scalars(query.limit(1)).first()
+    settings = settings_of(session, demand.zone_id)
+    values = {name: value for name in _VALUES if (value := getattr(demand, name)) is not None}
+    alike: dict[str, Any] = dict.fromkeys(values, "")
+    query = _choice(settings, replace(demand, **alike))
+    host: Host | None = session.scalars(query, values).first()
     if host is not None:
         return host
     zone = session.get_one(Zone, demand.zone_id)
@@ -60,9 +73,26 @@ def place(session: Session, demand: Demand) -> Host:
     raise NoCapacity(why_none(views, demand.cpus, demand.memory, zone.name, is_tied=is_tied))
 
 
+@lru_cache(maxsize=256)
+def _choice(settings: Settings, like: Demand) -> Select[Any]:
+    """The statement for all demands that differ only in values, which have parameters of their names.
+
+    It is kept, because building it takes longer than running it.
+    """
+    named: dict[str, Any] = {name: bindparam(name) for name in _VALUES if getattr(like, name) is not None}
+    demand = replace(like, **named)
+    room = Room(settings, demand, goes_by_all=settings.planner == "firstfitleastconsumed")
+    query: Select[Any] = (
+        room.hosts(select(Host))
+        .where(*_conditions(room, demand))
+        .order_by(*_wishes(demand), *_order(settings.planner, room, demand), Host.created, Host.name)
+    )
+    return query.limit(1)
+
+
 def candidates(session: Session, demand: Demand) -> list[tuple[Host, bool]]:
     """All hosts of the zone but the demand's `beside`, and whether each would take the VM."""
-    room = Room(Settings(session, demand.zone_id), demand, goes_by_all=True)
+    room = Room(settings_of(session, demand.zone_id), demand, goes_by_all=True)
     fits = and_(*_conditions(room, demand))
     query = room.hosts(select(Host, fits)).where(Host.id != demand.beside).order_by(Host.created, Host.name)
     return [(host, bool(is_fit)) for host, is_fit in session.execute(query)]
@@ -81,9 +111,9 @@ def _conditions(room: Room, demand: Demand) -> list[ColumnElement[bool]]:
         *(_has_pool(wish) for wish in sorted(demand.storage)),
         *([Host.id.in_(_reaching(demand.pools))] if demand.pools else []),
         *(_tagged(Host.tags, tag) for tag in demand.tags),
-        *([Host.id != demand.beside] if demand.beside else []),
+        *([Host.id != demand.beside] if demand.beside is not None else []),
         *([or_(Host.pod_id == demand.within, Host.cluster_id == demand.within)] if demand.within else []),
-        *([Host.acceleration == demand.acceleration] if demand.acceleration else []),
+        *([Host.acceleration == demand.acceleration] if demand.acceleration is not None else []),
         *_must(demand.affinity),
     ]
 
@@ -134,7 +164,7 @@ def _must(affinity: Affinity) -> list[ColumnElement[bool]]:
 
 def _wishes(demand: Demand) -> list[ColumnElement[Any]]:
     affinity = demand.affinity
-    here = [case((Host.id == demand.before, 0), else_=1)] if demand.before else []
+    here = [case((Host.id == demand.before, 0), else_=1)] if demand.before is not None else []
     first = [case((Host.id.in_(affinity.prefer), 0), else_=1)] if affinity.prefer else []
     last = [case((Host.id.in_(affinity.avoid), 1), else_=0)] if affinity.avoid else []
     return [*first, *last, *here]

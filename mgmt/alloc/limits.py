@@ -8,9 +8,10 @@ in the order of their numbers, so that all lock in one order and none waits for 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, case, literal, select, union_all, update
+from sqlalchemy import bindparam, case, literal, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -21,6 +22,20 @@ from mgmt.store.tables import Account, ConfigurationValue, Domain, ResourceCount
 
 Amounts = Mapping[ResourceType, int]
 GLOBAL = "global"
+# Statements are built once, because each deploy needs them.
+_DEFAULTS = select(ConfigurationValue.name, ConfigurationValue.value).where(
+    ConfigurationValue.name.in_(bindparam("names", expanding=True)), ConfigurationValue.scope == GLOBAL
+)
+_LIMITS = select(ResourceLimit.owner_id, ResourceLimit.type, ResourceLimit.most).where(
+    ResourceLimit.owner_id.in_(bindparam("owners", expanding=True))
+)
+_DOMAINS = select(Domain).where(Domain.path.in_(bindparam("paths", expanding=True)), Domain.removed.is_(None))
+_COUNTS: Any = ResourceCount.__table__
+_WRITE = (
+    update(_COUNTS)
+    .where(_COUNTS.c.owner_id == bindparam("owner"), _COUNTS.c.type == bindparam("kind"))
+    .values(used=bindparam("total"))
+)
 
 
 @dataclass(frozen=True)
@@ -79,10 +94,7 @@ def default_limits(session: Session, owners: Iterable[OwnerKind]) -> dict[OwnerK
     """The limits of owners without limits of their own, by their kind; one statement."""
     found = {owner: dict(DEFAULT_LIMITS[owner]) for owner in owners}
     items = {limit_item(kind, owner): (owner, kind) for owner, limits in found.items() for kind in limits}
-    query = select(ConfigurationValue.name, ConfigurationValue.value).where(
-        ConfigurationValue.name.in_(items), ConfigurationValue.scope == GLOBAL
-    )
-    for name, value in session.execute(query):
+    for name, value in session.execute(_DEFAULTS, {"names": list(items)}):
         owner, kind = items[name]
         found[owner][kind] = int(value)
     return found
@@ -94,7 +106,7 @@ def limits_of(
     """The limits of many owners, own or default, by id; two statements."""
     wanted = dict(owners)
     found = _default_limits_of(session, wanted)
-    for owner_id, kind, most in session.execute(_rows_of(ResourceLimit.most, wanted)):
+    for owner_id, kind, most in session.execute(_LIMITS, {"owners": list(wanted)}):
         found[owner_id][ResourceType(kind)] = most
     return found
 
@@ -142,9 +154,12 @@ def owner_kind(account: Account) -> OwnerKind:
 
 def domain_chain(session: Session, domain_id: str) -> list[Domain]:
     """A domain and all above it, the nearest first."""
-    names = session.get_one(Domain, domain_id).path.strip("/").split("/")
-    paths = ["/", *("/" + "/".join(names[:end]) + "/" for end in range(1, len(names) + 1) if names[0])]
-    rows = session.scalars(select(Domain).where(Domain.path.in_(paths), Domain.removed.is_(None)))
+    own = session.get_one(Domain, domain_id)
+    if own.path == "/":
+        return [own]
+    names = own.path.strip("/").split("/")
+    paths = ["/", *("/" + "/".join(names[:end]) + "/" for end in range(1, len(names) + 1))]
+    rows = session.scalars(_DOMAINS, {"paths": paths})
     return sorted(rows, key=lambda row: -len(row.path))
 
 
@@ -178,22 +193,38 @@ def lock_counts(
     Owners are locked in the order in which they are named: accounts before domains, these from below.
     """
     wanted = list(kinds)
-    rank = case({owner_id: at for at, owner_id in enumerate(owner_ids)}, value=ResourceCount.owner_id)
-    query = (
+    query, keys = _locking(len(owner_ids)), [(owner_id, kind) for owner_id in owner_ids for kind in wanted]
+    values: dict[str, Any] = {f"owner{at}": owner_id for at, owner_id in enumerate(owner_ids)}
+    values["kinds"] = [int(kind) for kind in wanted]
+    locked = _counts(session, query, values)
+    if len(locked) < len(keys):
+        _make_rows(session, keys, set(locked))
+        locked = _counts(session, query, values)
+    return locked
+
+
+def _counts(session: Session, query: Any, values: dict[str, Any]) -> dict[tuple[str, ResourceType], int]:
+    return {(owner, ResourceType(kind)): used for owner, kind, used in session.execute(query, values)}
+
+
+@lru_cache(maxsize=32)
+def _locking(owners: int) -> Any:
+    """Counts of so many owners, locked in the owners' order."""
+    named: list[Any] = [bindparam(f"owner{at}") for at in range(owners)]
+    rank = case(*((ResourceCount.owner_id == owner, at) for at, owner in enumerate(named)))
+    return (
         select(ResourceCount.owner_id, ResourceCount.type, ResourceCount.used)
-        .where(ResourceCount.owner_id.in_(owner_ids), ResourceCount.type.in_(wanted))
+        .where(ResourceCount.owner_id.in_(named))
+        .where(ResourceCount.type.in_(bindparam("kinds", expanding=True)))
         .order_by(rank, ResourceCount.type)
+        .with_for_update()
     )
-    keys = [(owner_id, kind) for owner_id in owner_ids for kind in wanted]
-    _make_rows(session, keys, {(owner, ResourceType(kind)) for owner, kind, _ in session.execute(query)})
-    locked = session.execute(query.with_for_update())
-    return {(owner, ResourceType(kind)): used for owner, kind, used in locked}
 
 
 def _make_rows(
     session: Session, keys: list[tuple[str, ResourceType]], there: set[tuple[str, ResourceType]]
 ) -> None:
-    """Rows for first counts, before anything is locked.
+    """Rows for first counts.
 
     On PostgreSQL they are committed at once, because another transaction that inserts the same ones would
     wait for the end of this one, with locks that this one may want.
@@ -231,10 +262,10 @@ def _sentence(owner: _Owner, kind: ResourceType, most: int, used: int, asked: in
 
 def _add(session: Session, used: dict[tuple[str, ResourceType], int], amounts: Amounts) -> None:
     """Write the new counts; the rows are locked, so what was read is what is there."""
-    owners = {owner for owner, _ in used}
-    amount = case({int(kind): number for kind, number in amounts.items()}, value=ResourceCount.type)
+    session.flush()
     # Less than nothing would mean that a count was lost; then updateResourceCount corrects it.
-    total = ResourceCount.used + amount
-    here = and_(ResourceCount.type.in_([int(kind) for kind in amounts]), ResourceCount.owner_id.in_(owners))
-    statement = update(ResourceCount).where(here).values(used=case((total < 0, 0), else_=total))
-    session.execute(statement, execution_options={"synchronize_session": False})
+    totals = [
+        {"owner": owner, "kind": int(kind), "total": max(was + amounts[kind], 0)}
+        for (owner, kind), was in used.items()
+    ]
+    session.connection().execute(_WRITE, totals)

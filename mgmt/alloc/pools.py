@@ -22,9 +22,9 @@ _GIB = 1024**3
 
 def is_reached_from(host_id: Any, storage: str = "") -> ColumnElement[bool]:
     """Whether a host (its id, or a column) reaches a pool; `storage` leaves local or shared ones alone."""
-    shares = select(PoolHost.pool_id).where(PoolHost.pool_id == StoragePool.id, PoolHost.host_id == host_id)
+    shares = select(PoolHost.pool_id).where(PoolHost.host_id == host_id)
     is_local: ColumnElement[bool] = StoragePool.host_id == host_id
-    is_shared = shares.correlate(StoragePool, Host).exists()
+    is_shared = StoragePool.id.in_(shares.correlate(Host))  # by an index, not for each pool that there is
     if storage == StorageType.local:
         return is_local
     return is_shared if storage == StorageType.shared else or_(is_local, is_shared)
@@ -53,16 +53,6 @@ def wish_of(session: Session, volume: Volume) -> Wish:
         return Wish(size.storage_type, tuple(size.storage_tags))
     offering = session.get(DiskOffering, volume.offering_id) if volume.offering_id else None
     return Wish(offering.storage_type, tuple(offering.tags)) if offering is not None else Wish()
-
-
-def shared_pools_of(session: Session, vm_id: str) -> list[str]:
-    """Ids of the shared pools that have a VM's volumes: its host must reach them all."""
-    query = (
-        select(StoragePool.id)
-        .join(Volume, Volume.pool_id == StoragePool.id)
-        .where(Volume.vm_id == vm_id, Volume.removed.is_(None), StoragePool.host_id.is_(None))
-    )
-    return sorted(set(session.scalars(query)))
 
 
 def host_for(session: Session, pool: StoragePool, near: str | None = None) -> Host:

@@ -30,10 +30,9 @@ from mgmt.model.configuration import (
     Scope,
 )
 from mgmt.model.states import VmState
-from mgmt.store.configured import configured_items
+from mgmt.store.configured import all_values
 from mgmt.store.tables import (
     Cluster,
-    ConfigurationValue,
     Host,
     Pod,
     ServiceOffering,
@@ -79,23 +78,34 @@ class Demand:
     affinity: Affinity = field(default_factory=Affinity)
 
 
+@dataclass(frozen=True)
 class Settings:
-    """The configuration of a zone and of its clusters."""
+    """The configuration of a zone, by item, and of clusters: (item, id of the cluster, value)."""
 
-    def __init__(self, session: Session, zone_id: str) -> None:
-        self._everywhere = configured_items(session, _SETTINGS, {Scope.zone: zone_id})
-        names = list(self._everywhere)
-        query = select(ConfigurationValue).where(
-            ConfigurationValue.scope == Scope.cluster, ConfigurationValue.name.in_(names)
-        )
-        self._by_cluster = session.scalars(query).all()
-        self.planner: str = self._everywhere[ALLOCATION_ALGORITHM.name]
+    planner: str
+    zone: tuple[tuple[str, Any], ...]
+    clusters: frozenset[tuple[str, str, Any]]
 
     def of_cluster(self, item: Item[Any]) -> ColumnElement[Any]:
         """The value that holds for a host, in SQL."""
-        own = {row.scope_id: item.read(row.value) for row in self._by_cluster if row.name == item.name}
-        base = literal(self._everywhere[item.name])
+        own = {cluster_id: value for name, cluster_id, value in self.clusters if name == item.name}
+        base = literal(dict(self.zone)[item.name])
         return case(own, value=Host.cluster_id, else_=base) if own else base
+
+
+def settings_of(session: Session, zone_id: str) -> Settings:
+    """What is configured for hosts of a zone; one statement."""
+    items: dict[str, Item[Any]] = {item.name: item for item in _SETTINGS}
+    values = all_values(session, _SETTINGS)
+    return Settings(
+        planner=values.at(ALLOCATION_ALGORITHM, (Scope.zone, zone_id)),
+        zone=tuple((name, values.at(item, (Scope.zone, zone_id))) for name, item in items.items()),
+        clusters=frozenset(
+            (name, scope_id, items[name].read(value))
+            for (name, scope, scope_id), value in values.found.items()
+            if scope == Scope.cluster
+        ),
+    )
 
 
 class Room:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, bindparam, select
 
 from mgmt.jobs import rows
 from mgmt.jobs.records import open_records
@@ -32,13 +32,17 @@ QUEUE = "objects"
 #: Seconds between two looks at the queue: what a job waits before it starts. A look takes some 10 ms.
 POLL_SECONDS = 0.2
 #: Raised when the steps of a workflow change, so that what was recorded by the old ones is not misread.
-STEPS_VERSION = "2"
+STEPS_VERSION = "3"
 #: Jobs that run at once in one server: each has a thread, and mostly waits for a host. Those that wait for
 #: the same network are served by one push together.
 MOST_AT_ONCE = 64
 #: DBOS orders a queue by priority, of which it has so many, then by time of creation.
 _PRIORITIES = 2**31 - 1
 _ASKED_AT_ONCE = 500
+#: A job's status, its number, and what it may be about: the first that is there.
+_KEYS = select(Job.status, Job.number, Job.lock_key, Job.instance_id, Job.id).where(
+    Job.id == bindparam("job_id")
+)
 _DEAD = ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
 
@@ -106,11 +110,12 @@ class DurableJobs:
     def start(self, job_id: str) -> None:
         """See JobStarter. Starting a job twice runs it once: its id is the workflow's."""
         with self._runtime.database.reading() as session:
-            job = session.get_one(Job, job_id)
-        if job.status != JobStatus.pending:
+            status, number, *keys = session.execute(_KEYS, {"job_id": job_id}).one()
+        if status != JobStatus.pending:
             return
-        turn = job.number % _PRIORITIES + 1
-        options = SetEnqueueOptions(queue_partition_key=_key(job), priority=turn)
+        turn = number % _PRIORITIES + 1
+        key = next(key for key in keys if key)
+        options = SetEnqueueOptions(queue_partition_key=key, priority=turn)
         with SetWorkflowID(job_id), options:
             DBOS.enqueue_workflow(QUEUE, self._run_job, job_id)
 
@@ -173,7 +178,3 @@ def _where(records: str | Engine) -> DBOSConfig:
         return {"system_database_url": records}
     url = records.url.render_as_string(hide_password=False)
     return {"system_database_url": url, "system_database_engine": records}
-
-
-def _key(job: Job) -> str:
-    return job.lock_key or job.instance_id or job.id

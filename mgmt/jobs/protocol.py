@@ -56,5 +56,4 @@ def new_job(
         instance_id=instance_id,
     )
     session.add(job)
-    session.flush()
     return job

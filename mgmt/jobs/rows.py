@@ -10,7 +10,7 @@ from mgmt.model.states import JobStatus
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import StepFailed
 from mgmt.store.events import record_event, start_event_id
-from mgmt.store.tables import Event, Job, User, Vm
+from mgmt.store.tables import Event, Job, Vm
 
 
 def begin(runtime: Runtime, job_id: str) -> dict[str, Any] | None:
@@ -19,8 +19,8 @@ def begin(runtime: Runtime, job_id: str) -> dict[str, Any] | None:
         job = session.get(Job, job_id)
         if job is None or job.status != JobStatus.pending:
             return None
-        started = str(uuid5(UUID(job.id), "Started"))
-        if session.get(Event, started) is None:  # a start that was cut is begun again
+        if not job.handed_over:  # else its start was cut, and is begun again
+            started = str(uuid5(UUID(job.id), "Started"))
             _note(session, job, f"{job.command} has started", state="Started", event_id=started)
         job.handed_over = True
     return {
@@ -62,15 +62,14 @@ def finish(
 
 def _note(session: Session, job: Job, text: str, **more: str) -> None:
     """An event of a job, below the one that says it was asked for, and of the same owner."""
-    user = session.get(User, job.user_id)
-    if not job.event_type or user is None:
+    if not job.event_type:
         return
     parent = session.get(Event, start_event_id(job.id))
     record_event(
         session,
         job.event_type,
         text,
-        user=user,
+        user_id=job.user_id,
         account_id=parent.account_id if parent else job.account_id,
         domain_id=parent.domain_id if parent else job.domain_id,
         resource_type=parent.resource_type if parent else job.instance_type,

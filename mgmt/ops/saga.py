@@ -7,7 +7,7 @@ the one that was cut runs twice.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -16,6 +16,8 @@ from mgmt.model.errors import CloudError, Unavailable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Part = tuple[str, Callable[[], object]]
+"""A name and what is to be done."""
 
 
 class StepFailed(Exception):
@@ -58,23 +60,26 @@ class Saga:
             self._undo.append((name, lambda: take_back(result)))
         return result
 
-    def together(self, *parts: tuple[str, Callable[[], object]]) -> None:
+    def together(self, name: str, parts: Iterable[Part], result: Callable[[], T]) -> T:
         """Do several things as one step, which costs one record: each must bear being done again.
 
+        `parts` may be made while they are done. `result` is asked last for what is recorded, plain data.
         A part that fails names the step that failed.
         """
 
         def do() -> dict[str, Any]:
-            for name, function in parts:
-                self._say(name)
-                outcome = outcome_of(name, lambda function=function: _discard(function()))  # type: ignore[misc]
+            for part, function in parts:
+                self._say(part)
+                outcome = outcome_of(part, lambda function=function: _discard(function()))  # type: ignore[misc]
                 if "error" in outcome:
-                    return {"failed": name, **outcome}
-            return {}
+                    return {"failed": part, **outcome}
+            return {"result": result()}
 
-        outcome: dict[str, Any] = self._record(parts[-1][0], do)
-        if outcome:
+        outcome: dict[str, Any] = self._record(name, do)
+        if "failed" in outcome:
             raise StepFailed(outcome["failed"], *outcome["error"])
+        done: T = outcome["result"]
+        return done
 
     def on_failure(self, name: str, function: Callable[[], object]) -> None:
         """Something to do if a later step fails; for steps that leave traces even when they fail."""

@@ -1,6 +1,7 @@
 """Signs tickets in the format of `systemvm.spec.ticket`: Ed25519 (RFC 8032) over the payload's bytes."""
 
 import base64
+from functools import lru_cache
 from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -65,6 +66,7 @@ def sign(
     return f"{_base64url(payload)}.{_base64url(_load(private_key).sign(payload))}"
 
 
+@lru_cache(maxsize=4)
 def _load(private_key: str) -> Ed25519PrivateKey:
     key = load_pem_private_key(private_key.encode(), password=None)
     if not isinstance(key, Ed25519PrivateKey):

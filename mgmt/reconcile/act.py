@@ -211,7 +211,7 @@ def _note(runtime: Runtime, vm_id: str, event_type: str, text: str) -> None:
             session,
             event_type,
             text,
-            user=user,
+            user_id=user.id,
             account_id=vm.account_id,
             domain_id=vm.domain_id,
             level="WARN",

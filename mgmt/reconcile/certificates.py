@@ -231,7 +231,7 @@ class Certificates:
                 session,
                 EVENT,
                 words,
-                user=system,
+                user_id=system.id,
                 account_id=account_id,
                 domain_id=domain_id,
                 level=level,

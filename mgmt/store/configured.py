@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Float, cast, delete, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Float, bindparam, cast, delete, func, literal, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from mgmt.model.configuration import Item, Scope
@@ -19,6 +19,9 @@ Place = tuple[Scope, str]
 """A scope and the id of what it is (empty for everywhere)."""
 
 EVERYWHERE: Place = (Scope.everywhere, "")
+_ALL = select(
+    ConfigurationValue.name, ConfigurationValue.scope, ConfigurationValue.scope_id, ConfigurationValue.value
+).where(ConfigurationValue.name.in_(bindparam("names", expanding=True)))
 
 
 def configured(
@@ -95,8 +98,8 @@ class Values:
 
 def all_values(session: Session, items: Iterable[Item[Any]]) -> Values:
     """What is set for these items, wherever it is."""
-    query = select(ConfigurationValue).where(ConfigurationValue.name.in_([item.name for item in items]))
-    return Values({(row.name, row.scope, row.scope_id): row.value for row in session.scalars(query)})
+    rows = session.execute(_ALL, {"names": [item.name for item in items]})
+    return Values({(name, scope, scope_id): value for name, scope, scope_id, value in rows})
 
 
 def set_value(session: Session, item: Item[T], place: Place, value: T) -> None:

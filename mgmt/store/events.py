@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy.orm import Session
 
-from mgmt.store.tables import Event, User
+from mgmt.store.tables import Event
 from mgmt.store.tables.base import new_id
 
 RECONCILED: Final = (
@@ -42,7 +42,7 @@ def record_event(
     event_type: str,
     description: str,
     *,
-    user: User,
+    user_id: str,
     account_id: str,
     domain_id: str,
     level: str = "INFO",
@@ -59,7 +59,7 @@ def record_event(
         description=description,
         level=level,
         state=state,
-        user_id=user.id,
+        user_id=user_id,
         account_id=account_id,
         domain_id=domain_id,
         resource_type=resource_type,

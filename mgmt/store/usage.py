@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import event, inspect, select
+from sqlalchemy import bindparam, event, inspect, select
 from sqlalchemy.orm import Session
 
 from mgmt.model.states import AddressState, TemplateState, VmKind, VmSnapshotState, VmState
@@ -30,6 +30,13 @@ WATCHED: dict[type[Any], tuple[str, ...]] = {
     VmSnapshot: ("state", "removed", "account_id"),
 }
 """The columns that decide what is used."""
+
+_RUNNING = frozenset({VmState.running, VmState.stopping, VmState.migrating})
+_VMS_ALIKE = (frozenset(NO_VM), _RUNNING, frozenset(VmState) - {*NO_VM, *_RUNNING})
+"""States of a tenant's VM between which its use does not change."""
+_OPEN = select(UsageSpan).where(
+    UsageSpan.resource_id.in_(bindparam("ids", expanding=True)), UsageSpan.ended.is_(None)
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,9 @@ def note_usage(session: Session, *rows: Any) -> None:
         return
     fresh = _fresh_vms(session)
     spans: dict[str, list[UsageSpan]] = defaultdict(list)
-    ids = [row.id for row in rows]
-    query = select(UsageSpan).where(UsageSpan.resource_id.in_(ids), UsageSpan.ended.is_(None))
     with session.no_autoflush:
         pending = [item for item in session.new if isinstance(item, UsageSpan) and item.ended is None]
-        for span in [*session.scalars(query), *pending]:
+        for span in [*session.scalars(_OPEN, {"ids": [row.id for row in rows]}), *pending]:
             spans[span.resource_id].append(span)
         for row in rows:
             _compare(session, row, spans[row.id], fresh)
@@ -73,7 +78,7 @@ def _before_flush(session: Session, *_: object) -> None:
         for row in [item for item in session.new if type(item) in WATCHED]:
             for use in _uses(session, row, fresh):
                 session.add(_span(row, use))
-    note_usage(session, *_changed(session.dirty))
+    note_usage(session, *(row for row in _changed(session.dirty) if not _is_used_alike(row)))
 
 
 def _fresh_vms(session: Session) -> dict[str, Vm]:
@@ -86,6 +91,20 @@ def _changed(rows: Iterable[Any]) -> Iterator[Any]:
         attributes = inspect(row).attrs
         if any(attributes[name].history.has_changes() for name in WATCHED.get(type(row), ())):
             yield row
+
+
+def _is_used_alike(row: Any) -> bool:
+    """Whether a change of state leaves a VM's or a volume's use as it was, so that no span must be looked up.
+
+    That is how most states change: a VM that starts does not run yet.
+    """
+    state, *others = (inspect(row).attrs[name].history for name in WATCHED[type(row)])
+    if any(history.has_changes() for history in others) or not state.deleted:
+        return False
+    pair = {state.deleted[0], row.state}
+    if isinstance(row, Vm):
+        return row.kind != VmKind.user or any(pair <= alike for alike in _VMS_ALIKE)
+    return isinstance(row, Volume) and pair.isdisjoint(NO_VOLUME)
 
 
 def _compare(session: Session, row: Any, open_spans: list[UsageSpan], fresh: Mapping[str, Vm]) -> None:
@@ -167,7 +186,7 @@ def _of_vm(vm: Vm) -> Iterator[Use]:
     chosen = (vm.cpus, vm.cpu_speed, vm.memory)
     of_vm = (vm.account_id, vm.domain_id, 0, vm.offering_id, vm.template_id, chosen)
     yield Use(UsageType.allocated_vm, *of_vm)
-    if vm.state in (VmState.running, VmState.stopping, VmState.migrating):
+    if vm.state in _RUNNING:
         yield Use(UsageType.running_vm, *of_vm)
 
 

@@ -140,7 +140,7 @@ def wanted_groups(
     if ids and names:
         raise ParameterError("Send affinitygroupids or affinitygroupnames, not both")
     groups = [call.row(AffinityGroup, group_id) for group_id in ids or []]
-    groups += _by_name(call, list(names or []), account_id)
+    groups += _by_name(call, list(names), account_id) if names else []
     for group in groups:
         if group.account_id != account_id:
             raise ParameterError(f"Affinity group {group.name} belongs to another account than the VM")

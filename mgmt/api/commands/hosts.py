@@ -100,7 +100,7 @@ class AddHost(SyncCommand, kw_only=True, frozen=True):
                 session,
                 "HOST.ADD",
                 f"Host {host.name} at {address} was added",
-                user=call.caller.user,
+                user_id=call.caller.user.id,
                 account_id=call.caller.account.id,
                 domain_id=call.caller.domain.id,
                 resource_type="Host",

@@ -259,7 +259,7 @@ def _record(call: Call, session: Session, pool: StoragePool, kind: str, word: st
         session,
         kind,
         f"Storage pool {pool.name} ({pool.path}) was {word}",
-        user=call.caller.user,
+        user_id=call.caller.user.id,
         account_id=call.caller.account.id,
         domain_id=call.caller.domain.id,
         resource_type="StoragePool",

@@ -142,7 +142,7 @@ def _prove(call: Call, session: Session, user: User) -> None:
         session,
         VALIDATE_EVENT,
         f"{call.command} is done",
-        user=call.caller.user,
+        user_id=call.caller.user.id,
         account_id=call.caller.account.id,
         domain_id=call.caller.domain.id,
     )

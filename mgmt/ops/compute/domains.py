@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from sqlalchemy import select
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from mgmt.agents.errors import AgentError, AgentUnreachable
@@ -58,6 +58,28 @@ DEADLINE = 1800.0
 _POLL = 0.5
 #: What a host may say of a VM that has the power state it should have.
 _MEANS = {"running": ("running",), "stopped": ("stopped", "crashed")}
+#: Most of what the document of a VM is made of, by one statement.
+_LOADED = (
+    select(Vm, Host, ServiceOffering, Volume, StoragePool, Template)
+    .join(ServiceOffering, ServiceOffering.id == Vm.offering_id)
+    .outerjoin(Host, Host.id == Vm.host_id)
+    .outerjoin(Volume, and_(Volume.vm_id == Vm.id, Volume.removed.is_(None)))
+    .outerjoin(StoragePool, StoragePool.id == Volume.pool_id)
+    .outerjoin(Template, Template.id == Volume.template_id)
+    .where(Vm.id == bindparam("vm_id"))
+)
+_PLUGS = (
+    select(Nic, Network)
+    .outerjoin(Network, Network.id == Nic.network_id)
+    .where(Nic.vm_id == bindparam("vm_id"), Nic.removed.is_(None))
+    .order_by(Nic.position)
+)
+_DISKS = (
+    select(Volume).where(Volume.vm_id == bindparam("vm_id"), Volume.removed.is_(None)).order_by(Volume.device)
+)
+_STORAGE = select(Vm.id, Vm.management_address).where(
+    Vm.kind == VmKind.storage, Vm.zone_id == bindparam("zone_id"), Vm.removed.is_(None)
+)
 
 
 def put_vm(
@@ -70,24 +92,28 @@ def put_vm(
     it again, if it is a tenant's.
     """
     try:
-        said = _put(runtime, vm_id, power, force, host_id)
+        said, is_noted = _put(runtime, vm_id, power, force, host_id)
     except (AgentError, CloudError):
         _note_definition(runtime, vm_id, is_known=False)
         raise
-    _note_definition(runtime, vm_id, is_known=True)
+    if not is_noted:
+        _note_definition(runtime, vm_id, is_known=True)
     return said
 
 
-def _put(runtime: Runtime, vm_id: str, power: str, force: bool, host_id: str | None) -> str:
+def _put(runtime: Runtime, vm_id: str, power: str, force: bool, host_id: str | None) -> tuple[str, bool]:
+    """What the host says, and whether the VM's row says already that the host has its definition."""
     with runtime.database.reading() as session:
+        loaded = session.execute(_LOADED, {"vm_id": vm_id}).all()  # held, so that it is read once
         vm = session.get_one(Vm, vm_id)
         host = session.get_one(Host, host_id) if host_id else placed_host(session, vm)
         document = compile_domain(runtime, session, vm, power)
         driver, endpoint = driver_of(runtime, host), host_endpoint(host)
+        del loaded
     status = followed(runtime, driver, endpoint, driver.put_domain(endpoint, document, force=force))
     if status is None or not _is_so(status, power):
         raise CloudError(f"VM {document.name} on host {host.name}: {_words(status, power)}")
-    return status.reason
+    return status.reason, vm.kind != VmKind.user or vm.applied == vm.generation
 
 
 def followed(
@@ -209,23 +235,21 @@ def disk_of(runtime: Runtime, session: Session, volume: Volume, *, is_arriving: 
 
 
 def _plugs(session: Session, vm: Vm) -> tuple[Plug, ...]:
-    query = select(Nic).where(Nic.vm_id == vm.id, Nic.removed.is_(None)).order_by(Nic.position)
     return tuple(
         Plug(
             mac=nic.mac,
-            bridge=_bridge(session, vm.zone_id, nic),
+            bridge=_bridge(session, vm.zone_id, nic, network),
             purpose=nic.purpose,
             name=CONTROL_LINK if nic.purpose == Purpose.linklocal else link_name(nic.purpose),
         )
-        for nic in session.scalars(query)
+        for nic, network in session.execute(_PLUGS, {"vm_id": vm.id})
     )
 
 
-def _bridge(session: Session, zone_id: str, nic: Nic) -> str:
+def _bridge(session: Session, zone_id: str, nic: Nic, network: Network | None) -> str:
     if nic.purpose == Purpose.linklocal:
         return CLOUD_BRIDGE
-    if nic.network_id is not None:
-        network = session.get_one(Network, nic.network_id)
+    if network is not None:
         if network.vni is None:
             raise Unavailable(f"network {network.name} is not implemented")
         return guest_bridge(network.vni)
@@ -247,8 +271,7 @@ def _bridge(session: Session, zone_id: str, nic: Nic) -> str:
 
 
 def _disks(runtime: Runtime, session: Session, vm: Vm, is_arriving: bool) -> tuple[Disk, ...]:
-    query = select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None)).order_by(Volume.device)
-    volumes = session.scalars(query)
+    volumes = session.scalars(_DISKS, {"vm_id": vm.id})
     return tuple(disk_of(runtime, session, volume, is_arriving=is_arriving) for volume in volumes)
 
 
@@ -298,9 +321,7 @@ class _Upload:
 def _pull(
     runtime: Runtime, session: Session, image: Template | Snapshot | _Upload, *, once: bool = False
 ) -> TemplatePull:
-    storage = session.scalar(
-        select(Vm).where(Vm.kind == VmKind.storage, Vm.zone_id == image.zone_id, Vm.removed.is_(None))
-    )
+    storage = session.execute(_STORAGE, {"zone_id": image.zone_id}).first()
     if storage is None or storage.management_address is None:
         kind = image.__tablename__
         raise Unavailable(f"{kind} {image.name}: the zone has no storage VM yet; try again in a minute")

@@ -1,16 +1,17 @@
 """A host and pools for a VM that is about to start."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.affinity import affinity_of
 from mgmt.alloc.control import linklocal_address
 from mgmt.alloc.counted import set_vm_state
 from mgmt.alloc.hosts import place
-from mgmt.alloc.pools import place_volume, shared_pools_of, wish_of
+from mgmt.alloc.pools import place_volume, wish_of
 from mgmt.alloc.room import Demand
 from mgmt.alloc.sizes import size_of
 from mgmt.model.errors import Unavailable
@@ -19,6 +20,13 @@ from mgmt.ops.network.host_networks import spread_networks, tidy_host
 from mgmt.ops.runtime import Runtime
 from mgmt.store.tables import Nic, ServiceOffering, StoragePool, Vm, Volume
 from systemvm.spec.types import Purpose
+
+Disk = Row[Volume, str | None, str | None, str | None]
+"""A volume of a VM, and of its pool, if it has one: host, name, state."""
+_VOLUMES = select(Volume).where(Volume.vm_id == bindparam("vm_id"), Volume.removed.is_(None))
+_DISKS = _VOLUMES.add_columns(StoragePool.host_id, StoragePool.name, StoragePool.state).outerjoin(
+    StoragePool, StoragePool.id == Volume.pool_id
+)
 
 
 def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None, within: str = "") -> dict[str, Any]:
@@ -30,19 +38,22 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None, within: s
     """
     with runtime.locks.hold("placement"), runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id)
-        _check_pools(session, vm)
-        demand = demand_of(session, vm, tied_to(session, vm) or vm.host_id or host_id)
+        disks = _disks_of(session, vm)
+        _check_pools(vm, disks)
+        demand = _demand(session, vm, disks, _tied_to(disks) or vm.host_id or host_id)
         if vm.host_id is not None:
             vm.host_id = None  # what it takes there is not in its own way
             session.flush()
         host = place(session, replace(demand, within=within))
+        for volume, *_pool in disks:
+            if volume.pool_id is None:
+                volume.pool_id = place_volume(session, host.id, volume.size, wish_of(session, volume)).id
         vm.state = VmState.starting
         vm.reason = ""
         vm.desired_power = "running"
         if vm.kind != VmKind.user:
             _give_linklocal(session, vm, host.id)
         vm.host_id = host.id
-        _give_pools(session, vm, host.id)
         spread_networks(session, vm)
         left = vm.last_host_id if vm.last_host_id != host.id else None
         return {"host_id": host.id, "host": host.name, "left": left}
@@ -59,7 +70,7 @@ def unplace_vm(runtime: Runtime, vm_id: str, state: VmState, reason: str = "") -
         vm.healthy = False
         vm.reason = reason or vm.reason
         left = vm.last_host_id
-        for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
+        for volume in session.scalars(_VOLUMES, {"vm_id": vm_id}):
             if volume.state not in (VolumeState.ready, VolumeState.migrating):
                 volume.pool_id = None
     tidy_host(runtime, left)
@@ -67,23 +78,26 @@ def unplace_vm(runtime: Runtime, vm_id: str, state: VmState, reason: str = "") -
 
 def mark_volumes_ready(session: Session, vm_id: str) -> None:
     """Once a VM's host has them, all its volumes are files."""
-    for volume in session.scalars(select(Volume).where(Volume.vm_id == vm_id, Volume.removed.is_(None))):
+    for volume in session.scalars(_VOLUMES, {"vm_id": vm_id}):
         volume.state = VolumeState.ready
 
 
 def demand_of(session: Session, vm: Vm, host_id: str | None = None) -> Demand:
     """What a VM needs of a host; `host_id` is the only one that it may take."""
+    return _demand(session, vm, _disks_of(session, vm), host_id)
+
+
+def _demand(session: Session, vm: Vm, disks: Iterable[Disk], host_id: str | None) -> Demand:
     offering = session.get_one(ServiceOffering, vm.offering_id)
     size = size_of(vm, offering)
     is_guest = vm.kind == VmKind.user
-    unplaced = select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None), Volume.pool_id.is_(None))
     return Demand(
         zone_id=vm.zone_id,
         cpus=size.cpus,
         memory=size.memory,
         host_id=host_id,
-        pools=tuple(shared_pools_of(session, vm.id)),
-        storage=frozenset(wish_of(session, volume) for volume in session.scalars(unplaced)),
+        pools=tuple(sorted({v.pool_id for v, host_id, *_pool in disks if v.pool_id and host_id is None})),
+        storage=frozenset(wish_of(session, v) for v, *_pool in disks if v.pool_id is None),
         before=vm.last_host_id,
         tags=tuple(offering.host_tags),
         account_id=vm.account_id if is_guest else None,
@@ -92,37 +106,27 @@ def demand_of(session: Session, vm: Vm, host_id: str | None = None) -> Demand:
     )
 
 
-def _check_pools(session: Session, vm: Vm) -> None:
+def _check_pools(vm: Vm, disks: Iterable[Disk]) -> None:
     """Raise Unavailable if a disk of the VM is in a pool that is out of service, or on its way to another."""
-    disks = select(Volume.name).where(Volume.vm_id == vm.id, Volume.removed.is_(None))
-    moving = session.scalar(disks.where(Volume.state == VolumeState.migrating).limit(1))
-    if moving is not None:
-        raise Unavailable(f"volume {moving} of VM {vm.name} is Migrating: start the VM when that has ended")
-    query = (
-        select(Volume.name, StoragePool.name, StoragePool.state)
-        .join(StoragePool, StoragePool.id == Volume.pool_id)
-        .where(Volume.vm_id == vm.id, Volume.removed.is_(None), StoragePool.state == "Maintenance")
-    )
-    for volume, pool, state in session.execute(query.limit(1)):
-        raise Unavailable(f"volume {volume} of VM {vm.name} is in storage pool {pool}, which is in {state}")
+    for volume, _host_id, pool, state in disks:
+        words = f"volume {volume.name} of VM {vm.name} is"
+        if volume.state == VolumeState.migrating:
+            raise Unavailable(f"{words} Migrating: start the VM when that has ended")
+        if state == "Maintenance":
+            raise Unavailable(f"{words} in storage pool {pool}, which is in {state}")
 
 
 def tied_to(session: Session, vm: Vm) -> str | None:
     """The host that alone reaches volumes of the VM."""
-    query = (
-        select(StoragePool.host_id)
-        .join(Volume, Volume.pool_id == StoragePool.id)
-        .where(Volume.vm_id == vm.id, Volume.removed.is_(None), StoragePool.host_id.is_not(None))
-    )
-    return session.scalar(query.limit(1))
+    return _tied_to(_disks_of(session, vm))
 
 
-def _give_pools(session: Session, vm: Vm, host_id: str) -> None:
-    for volume in session.scalars(select(Volume).where(Volume.vm_id == vm.id, Volume.removed.is_(None))):
-        if volume.pool_id is None:
-            wish = wish_of(session, volume)
-            volume.pool_id = place_volume(session, host_id, volume.size, wish).id
-            session.flush()
+def _tied_to(disks: Iterable[Disk]) -> str | None:
+    return next((host_id for _volume, host_id, _pool, _state in disks if host_id), None)
+
+
+def _disks_of(session: Session, vm: Vm) -> Sequence[Disk]:
+    return session.execute(_DISKS, {"vm_id": vm.id}).all()
 
 
 def _give_linklocal(session: Session, vm: Vm, host_id: str) -> None:

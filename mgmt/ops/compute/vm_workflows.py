@@ -1,5 +1,6 @@
 """What happens to tenants' VMs: deploy, start, stop, reboot, destroy, expunge."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -15,9 +16,9 @@ from mgmt.ops.compute.vms import network_ids
 from mgmt.ops.machines.documents import push_noted, push_router, touch_router
 from mgmt.ops.machines.system_vms import put_down
 from mgmt.ops.network.host_networks import prepare_networks
-from mgmt.ops.network.networks import ensure_network, not_working
+from mgmt.ops.network.networks import ensure_network, networks_and_lacks
 from mgmt.ops.runtime import Runtime
-from mgmt.ops.saga import Saga
+from mgmt.ops.saga import Part, Saga
 from mgmt.ops.storage.volumes import delete_volume, detach_volume, make_data_files, remove_file
 from mgmt.store.tables import (
     AffinityMember,
@@ -145,32 +146,41 @@ def bring_up(
     within: str = "",
 ) -> None:
     """Steps that start a VM, on `host_id`, or in a pod or cluster, if that is given. Of one that is new its
-    routers know already."""
-    placed: dict[str, Any] = saga.step(
-        "choose a host", lambda: _place(runtime, vm_id, host_id, within, is_new=is_new)
-    )
-    host, networks = placed["host"], placed["networks"]
-    if placed["left"] is not None:
-        saga.step("take the VM from the host that had it", lambda: forget_vm(runtime, vm_id, placed["left"]))
-    for network_id in placed["not_working"]:
+    routers know already.
+
+    It is one step where all its networks work.
+    """
+    placed: dict[str, Any] = {}
+
+    def parts() -> Iterator[Part]:
+        yield "choose a host", lambda: placed.update(_place(runtime, vm_id, host_id, within, is_new=is_new))
+        if placed["left"] is not None:
+            yield "take the VM from the host that had it", lambda: forget_vm(runtime, vm_id, placed["left"])
+        if not placed["not_working"]:
+            yield from _start_parts(runtime, vm_id, placed)
+
+    found = saga.together("choose a host, and start the VM there", parts(), lambda: placed)
+    if not found["not_working"]:
+        return
+    for network_id in found["not_working"]:
         ensure_network(runtime, saga, network_id)
-    saga.together(
-        (
-            f"prepare the networks of host {host}",
-            lambda: prepare_networks(runtime, placed["host_id"], networks),
-        ),
-        ("tell the router about the VM", lambda: _introduce(runtime, networks)),
-        (f"start the VM on host {host}", lambda: _power_on(runtime, vm_id)),
-    )
+    saga.together(f"start the VM on host {found['host']}", _start_parts(runtime, vm_id, found), lambda: None)
+
+
+def _start_parts(runtime: Runtime, vm_id: str, placed: dict[str, Any]) -> Iterator[Part]:
+    host, networks = placed["host"], placed["networks"]
+    prepare = f"prepare the networks of host {host}"
+    yield prepare, lambda: prepare_networks(runtime, placed["host_id"], networks)
+    yield "tell the router about the VM", lambda: _introduce(runtime, networks)
+    yield f"start the VM on host {host}", lambda: _power_on(runtime, vm_id)
 
 
 def _place(runtime: Runtime, vm_id: str, host_id: str | None, within: str, *, is_new: bool) -> dict[str, Any]:
     """The host, the VM's networks, and those of them that have no working router yet."""
     placed = place_vm(runtime, vm_id, host_id, within)
-    networks = networks_of(runtime, vm_id)
     if not is_new:  # its password, keys or user data may have changed while it was stopped
-        _touch(runtime, networks)
-    return {**placed, "networks": networks, "not_working": not_working(runtime, networks)}
+        _touch(runtime, networks_of(runtime, vm_id))
+    return {**placed, **networks_and_lacks(runtime, vm_id)}
 
 
 def _touch(runtime: Runtime, networks: list[str]) -> None:
@@ -189,8 +199,9 @@ def _power_on(runtime: Runtime, vm_id: str) -> None:
     make_data_files(runtime, vm_id)
     put_vm(runtime, vm_id, "running")
     with runtime.database.writing() as session:
+        vm = session.get_one(Vm, vm_id)  # held, so that it is read once
         mark_volumes_ready(session, vm_id)
-        change_vm(session, vm_id, state=VmState.running, reason="", last_start=runtime.now())
+        change_vm(session, vm.id, state=VmState.running, reason="", last_start=runtime.now())
 
 
 def run_again(runtime: Runtime, vm_id: str, host_id: str | None) -> None:

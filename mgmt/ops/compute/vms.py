@@ -1,10 +1,10 @@
 """Rows of tenants' VMs: made, recovered. What happens on hosts is in `vm_workflows`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.counted import amounts_of_vm, amounts_of_volumes
@@ -33,6 +33,19 @@ from mgmt.store.tables import (
     Volume,
 )
 from mgmt.store.tables.base import new_id
+
+_NETWORK_IDS = (
+    select(Nic.network_id)
+    .where(Nic.vm_id == bindparam("vm_id"), Nic.removed.is_(None), Nic.network_id.is_not(None))
+    .order_by(Nic.position)
+)
+_NAMESAKE = (
+    select(Vm.name)
+    .join(Nic, Nic.vm_id == Vm.id)
+    .where(func.lower(Vm.name) == bindparam("name"), Vm.removed.is_(None), Vm.id != bindparam("vm_id"))
+    .where(Nic.removed.is_(None), Nic.network_id.in_(bindparam("networks", expanding=True)))
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +96,13 @@ def create_vm(session: Session, seal: Seal, request: VmRequest) -> Vm:
         set_new_password(vm, seal)
     session.add(vm)
     session.flush()
-    session.add_all(AffinityMember(group_id=group.id, vm_id=vm.id) for group in request.affinity_groups)
     for position, (network, wanted) in enumerate(request.networks):
         add_nic(session, vm, network, position, wanted)
-    _add_volumes(session, vm, request)
+    volumes = _volumes(vm, request)
+    members = [AffinityMember(group_id=group.id, vm_id=vm.id) for group in request.affinity_groups]
+    session.add_all([*volumes, *members])
     session.flush()
-    _reserve(session, vm)
+    _reserve(session, vm, volumes)
     for network, _address in request.networks:
         touch_router(session, network.id)
     return vm
@@ -133,10 +147,9 @@ def recover_vm(session: Session, vm: Vm) -> None:
     vm.reason = ""
 
 
-def _reserve(session: Session, vm: Vm) -> None:
+def _reserve(session: Session, vm: Vm, volumes: Iterable[Volume]) -> None:
     """Count a new VM and its volumes. It comes last: counts stay locked until the transaction ends."""
-    sizes = session.scalars(select(Volume.size).where(Volume.vm_id == vm.id)).all()
-    amounts = {**amounts_of_vm(session, vm), **amounts_of_volumes(*sizes)}
+    amounts = {**amounts_of_vm(session, vm), **amounts_of_volumes(*(volume.size for volume in volumes))}
     reserve_all(session, session.get_one(Account, vm.account_id), amounts)
 
 
@@ -166,10 +179,8 @@ def _check_template(session: Session, request: VmRequest) -> None:
 
 def network_ids(session: Session, vm_id: str) -> list[str]:
     """The networks that a VM has NICs in, in their order."""
-    query = select(Nic.network_id).where(
-        Nic.vm_id == vm_id, Nic.removed.is_(None), Nic.network_id.is_not(None)
-    )
-    return [network_id for network_id in session.scalars(query.order_by(Nic.position)) if network_id]
+    found = session.scalars(_NETWORK_IDS, {"vm_id": vm_id})
+    return [network_id for network_id in found if network_id]
 
 
 def check_vm_name(session: Session, name: str, networks: Sequence[str], vm_id: str = "") -> None:
@@ -177,13 +188,7 @@ def check_vm_name(session: Session, name: str, networks: Sequence[str], vm_id: s
 
     `networks` are ids, `vm_id` a VM that may have the name already. Raises ParameterError.
     """
-    query = (
-        select(Vm.name)
-        .join(Nic, Nic.vm_id == Vm.id)
-        .where(func.lower(Vm.name) == name.lower(), Vm.removed.is_(None), Vm.id != vm_id)
-        .where(Nic.removed.is_(None), Nic.network_id.in_(networks))
-    )
-    if session.scalar(query.limit(1)):
+    if session.scalar(_NAMESAKE, {"name": name.lower(), "vm_id": vm_id, "networks": list(networks)}):
         raise ParameterError(f"a VM named {name} is already in one of these networks: choose another name")
 
 
@@ -195,7 +200,7 @@ def add_nic(
     address: str | None = None,
     mac: str | None = None,
 ) -> Nic:
-    """Insert a NIC; the one at position 0 is the default. Raises ParameterError, NoCapacity."""
+    """Add a NIC; the one at position 0 is the default. Raises ParameterError, NoCapacity."""
     nic = Nic(
         account_id=vm.account_id,
         domain_id=vm.domain_id,
@@ -209,25 +214,23 @@ def add_nic(
         is_default=position == 0,
     )
     session.add(nic)
-    session.flush()
     return nic
 
 
-def _add_volumes(session: Session, vm: Vm, request: VmRequest) -> None:
+def _volumes(vm: Vm, request: VmRequest) -> list[Volume]:
     if request.is_from_iso and request.disk_offering is not None:
-        _add_volume(
-            session,
-            vm,
-            name=f"ROOT-{vm.id[:8]}",
-            kind=VolumeKind.root,
-            size=request.root_disk_bytes or request.disk_offering.disk_bytes or request.disk_bytes,
-            device=0,
-            offering_id=request.disk_offering.id,
-        )
-        return
+        return [
+            _volume(
+                vm,
+                name=f"ROOT-{vm.id[:8]}",
+                kind=VolumeKind.root,
+                size=request.root_disk_bytes or request.disk_offering.disk_bytes or request.disk_bytes,
+                device=0,
+                offering_id=request.disk_offering.id,
+            )
+        ]
     wanted = request.root_disk_bytes or request.offering.root_disk_bytes
-    _add_volume(
-        session,
+    root = _volume(
         vm,
         name=f"ROOT-{vm.id[:8]}",
         kind=VolumeKind.root,
@@ -235,19 +238,20 @@ def _add_volumes(session: Session, vm: Vm, request: VmRequest) -> None:
         device=0,
         template_id=request.template.id,
     )
-    if request.disk_offering is not None:
-        _add_volume(
-            session,
-            vm,
-            name=f"DATA-{vm.id[:8]}",
-            kind=VolumeKind.data,
-            size=request.disk_offering.disk_bytes or request.disk_bytes,
-            device=1,
-            offering_id=request.disk_offering.id,
-        )
+    if request.disk_offering is None:
+        return [root]
+    data = _volume(
+        vm,
+        name=f"DATA-{vm.id[:8]}",
+        kind=VolumeKind.data,
+        size=request.disk_offering.disk_bytes or request.disk_bytes,
+        device=1,
+        offering_id=request.disk_offering.id,
+    )
+    return [root, data]
 
 
-def _add_volume(session: Session, vm: Vm, **columns: Any) -> None:
-    session.add(
-        Volume(account_id=vm.account_id, domain_id=vm.domain_id, zone_id=vm.zone_id, vm_id=vm.id, **columns)
+def _volume(vm: Vm, **columns: Any) -> Volume:
+    return Volume(
+        account_id=vm.account_id, domain_id=vm.domain_id, zone_id=vm.zone_id, vm_id=vm.id, **columns
     )

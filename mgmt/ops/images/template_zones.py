@@ -41,6 +41,8 @@ def zone_rows(session: Session, template: Template) -> list[Template]:
 
 def in_zone(session: Session, template: Template, zone_id: str) -> Template | None:
     """A template's row in a zone; None if it is not there."""
+    if template.zone_id == zone_id and template.removed is None and template.state != TemplateState.deleted:
+        return template
     return next((row for row in zone_rows(session, template) if row.zone_id == zone_id), None)
 
 

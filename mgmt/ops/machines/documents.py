@@ -8,7 +8,7 @@ A push carries everything that is committed at that moment, so whoever waited fo
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from mgmt.agents.errors import AgentConflict, AgentFailed, AgentRefused, AgentUnreachable
@@ -39,6 +39,15 @@ COPY_LIFE = 24 * 3600
 _BUSY_TRIES, _BUSY_SECONDS = 60, 2.0
 #: The same for one that does not answer: the loop starts a dead machine again meanwhile.
 _SILENT_TRIES, _SILENT_SECONDS = 30, 5.0
+_ROUTER = select(Vm.id, Vm.state, Vm.generation, Vm.applied).where(
+    Vm.kind == VmKind.router, Vm.network_id == bindparam("network_id"), Vm.removed.is_(None)
+)
+_TOUCH_ROUTER = (
+    update(Vm)
+    .where(Vm.kind == VmKind.router, Vm.network_id == bindparam("of_network"), Vm.removed.is_(None))
+    .values(generation=Vm.generation + 1)
+    .returning(Vm.generation)
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,10 @@ class _Draft:
 
 def touch_router(session: Session, network_id: str) -> int:
     """Note that a network's router needs another document; its new generation, 0 if there is no router."""
-    return _touch(session, Vm.kind == VmKind.router, Vm.network_id == network_id)
+    session.flush()
+    options = {"synchronize_session": False}
+    touched = session.scalars(_TOUCH_ROUTER, {"of_network": network_id}, execution_options=options).first()
+    return touched or 0
 
 
 def touch_zone(session: Session, zone_id: str, kind: VmKind) -> int:
@@ -79,8 +91,7 @@ def push_router(
     `generation` is that of the caller's change, `own` the ids of the rules in state Add that it is about.
     Raises AgentError with the router's words if it refuses.
     """
-    with runtime.database.reading() as session:
-        router = find_router(session, network_id)
+    router = _look_at_router(runtime, network_id)
     if router is not None and router.state == VmState.running:
         push_machine(runtime, router.id, generation, own)
 
@@ -90,13 +101,14 @@ def push_noted(runtime: Runtime, network_id: str) -> None:
 
     Raises AgentError with the router's words if it refuses.
     """
+    router = _look_at_router(runtime, network_id)
+    if router is not None and router.state == VmState.running and router.applied < router.generation:
+        push_machine(runtime, router.id, router.generation)
+
+
+def _look_at_router(runtime: Runtime, network_id: str) -> Row[str, str, int, int] | None:
     with runtime.database.reading() as session:
-        query = select(Vm.generation).where(
-            Vm.kind == VmKind.router, Vm.network_id == network_id, Vm.removed.is_(None)
-        )
-        generation = session.scalar(query)
-    if generation is not None:
-        push_router(runtime, network_id, generation)
+        return session.execute(_ROUTER, {"network_id": network_id}).first()
 
 
 def push_machine(
@@ -109,7 +121,7 @@ def push_machine(
     with runtime.locks.hold(f"document:{vm_id}"):
         if generation and _applied(runtime, vm_id) >= generation:
             return
-        draft = _draft(runtime, vm_id, None)
+        draft = _draft(runtime, vm_id, None, counts=bool(own))
         try:
             _put(runtime, vm_id, draft)
         except (AgentRefused, AgentFailed):
@@ -147,11 +159,13 @@ def _put(runtime: Runtime, vm_id: str, draft: _Draft, pending: frozenset[str] | 
         vm.healthy = True
 
 
-def _draft(runtime: Runtime, vm_id: str, pending: frozenset[str] | None) -> _Draft:
+def _draft(runtime: Runtime, vm_id: str, pending: frozenset[str] | None, *, counts: bool = False) -> _Draft:
+    """What is to be pushed; with `counts` also how many rules in it are pending."""
     with runtime.database.reading() as session:
         vm = session.get_one(Vm, vm_id)
         state = compile_document(runtime, session, vm, pending)
-        pending_rules = _count_pending(session, vm.network_id or "") if vm.kind == VmKind.router else 0
+        has_rules = counts and vm.kind == VmKind.router
+        pending_rules = _count_pending(session, vm.network_id or "") if has_rules else 0
         return _Draft(state, machine_agent(runtime, session, vm), pending_rules)
 
 
@@ -265,7 +279,7 @@ def _count_pending(session: Session, network_id: str) -> int:
 
 def _applied(runtime: Runtime, vm_id: str) -> int:
     with runtime.database.reading() as session:
-        return session.get_one(Vm, vm_id).applied
+        return session.scalars(select(Vm.applied).where(Vm.id == vm_id)).one()
 
 
 def _raise_generation(runtime: Runtime, vm_id: str) -> None:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, exists, select, update
+from sqlalchemy import Select, bindparam, exists, select, update
 from sqlalchemy.orm import Session, aliased
 
 from mgmt.agents.errors import AgentError
@@ -24,20 +24,29 @@ from systemvm.spec.host import HostState
 log = logging.getLogger(__name__)
 #: Where a VM is, and where it moves.
 PLACES: tuple[Any, ...] = (Vm.host_id, Vm.target_host_id)
+_NEIGHBOUR, _OWN = aliased(Vm), aliased(Nic)
+_IS_THERE = (
+    exists()
+    .where(Nic.network_id == Network.id, Nic.removed.is_(None), Nic.vm_id == _NEIGHBOUR.id)
+    .where(_NEIGHBOUR.host_id == bindparam("at_host"), _NEIGHBOUR.removed.is_(None))
+    .where(_NEIGHBOUR.id != bindparam("of_vm"))
+)
+_MINE = select(_OWN.network_id).where(_OWN.vm_id == bindparam("of_vm"), _OWN.removed.is_(None))
+#: Built once, because each VM that is placed needs it: building it takes far longer than running it.
+_SPREAD = update(Network).where(Network.id.in_(_MINE), ~_IS_THERE).values(spread=Network.spread + 1)
+_KNOWN = (
+    select(Network.id, Network.spread, Network.told, Host.networks)
+    .join_from(Network, Host, Host.id == bindparam("host_id"))
+    .where(Network.id.in_(bindparam("network_ids", expanding=True)))
+)
 
 
 def spread_networks(session: Session, vm: Vm) -> None:
     """Note the networks that a VM, placed just now, brings to a host which did not have them."""
-    neighbour, own = aliased(Vm), aliased(Nic)
-    is_there = (
-        exists()
-        .where(Nic.network_id == Network.id, Nic.removed.is_(None), Nic.vm_id == neighbour.id)
-        .where(neighbour.host_id == vm.host_id, neighbour.removed.is_(None), neighbour.id != vm.id)
-    )
-    mine = select(own.network_id).where(own.vm_id == vm.id, own.removed.is_(None))
     session.flush()
     session.execute(
-        update(Network).where(Network.id.in_(mine), ~is_there).values(spread=Network.spread + 1),
+        _SPREAD,
+        {"at_host": vm.host_id, "of_vm": vm.id},
         execution_options={"synchronize_session": False},
     )
 
@@ -47,12 +56,10 @@ def prepare_networks(runtime: Runtime, host_id: str, network_ids: list[str]) -> 
 
     Raises AgentError, or CloudError.
     """
-    for network_id in network_ids:
-        if _is_prepared(runtime, host_id, network_id)[0]:
-            continue
+    for network_id in _unprepared(runtime, host_id, network_ids):
         with runtime.locks.hold(f"spread:{network_id}"):
-            is_prepared, spread = _is_prepared(runtime, host_id, network_id)
-            if is_prepared:
+            spread = _unprepared(runtime, host_id, [network_id]).get(network_id)
+            if spread is None:
                 continue
             push_hosts_of(runtime, network_id)
             with runtime.database.writing() as session:
@@ -117,13 +124,16 @@ def push_hosts_of(runtime: Runtime, network_id: str) -> None:
         push_host(runtime, host_id)
 
 
-def _is_prepared(runtime: Runtime, host_id: str, network_id: str) -> tuple[bool, int]:
-    """Whether a host has the network and its peers know, and how far the network is spread."""
+def _unprepared(runtime: Runtime, host_id: str, network_ids: list[str]) -> dict[str, int]:
+    """The networks that a host does not have, or whose peers do not know; and how far each is spread."""
     with runtime.database.reading() as session:
-        network = select(Network.spread, Network.told).where(Network.id == network_id)
-        spread, told = session.execute(network).one()
-        known = session.scalars(select(Host.networks).where(Host.id == host_id)).one()
-        return told >= spread and network_id in known, spread
+        found = session.execute(_KNOWN, {"network_ids": network_ids, "host_id": host_id}).all()
+    rows = {network_id: (spread, told, known) for network_id, spread, told, known in found}
+    return {
+        network_id: rows[network_id][0]
+        for network_id in network_ids
+        if rows[network_id][1] < rows[network_id][0] or network_id not in rows[network_id][2]
+    }
 
 
 def _compile(session: Session, host: Host, ticket_key: str) -> HostState:

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import and_, bindparam, select
 
 from mgmt.alloc import limits
 from mgmt.alloc.addresses import claim, release
@@ -22,6 +22,7 @@ from mgmt.store.tables import (
     EgressRule,
     FirewallRule,
     Network,
+    Nic,
     PortForwardingRule,
     PublicAddress,
     Vm,
@@ -29,6 +30,16 @@ from mgmt.store.tables import (
 from mgmt.store.tables.base import now
 
 RuleTable = type[FirewallRule] | type[EgressRule] | type[PortForwardingRule] | type[BalancerRule]
+# What makes them work is compared here: SQLite would look through all VMs that run.
+_ROUTERS = select(Network.id, Network.state, Vm.state, Vm.applied).outerjoin(
+    Vm, and_(Vm.network_id == Network.id, Vm.kind == VmKind.router, Vm.removed.is_(None))
+)
+_OF_IDS = _ROUTERS.where(Network.id.in_(bindparam("network_ids", expanding=True)))
+_OF_VM = (
+    _ROUTERS.join(Nic, Nic.network_id == Network.id)
+    .where(Nic.vm_id == bindparam("vm_id"), Nic.removed.is_(None))
+    .order_by(Nic.position)
+)
 RULES: tuple[RuleTable, ...] = (FirewallRule, EgressRule, PortForwardingRule, BalancerRule)
 
 
@@ -78,15 +89,24 @@ def delete(runtime: Runtime, saga: Saga, network_id: str) -> None:
 
 def not_working(runtime: Runtime, network_ids: list[str]) -> list[str]:
     """Those of the networks that are not implemented, or have no configured router that runs."""
-    query = (
-        select(Network.id)
-        .join(Vm, Vm.network_id == Network.id)
-        .where(Network.id.in_(network_ids), Network.state == NetworkState.implemented)
-        .where(Vm.kind == VmKind.router, Vm.removed.is_(None), Vm.state == VmState.running, Vm.applied > 0)
-    )
     with runtime.database.reading() as session:
-        working = set(session.scalars(query))
+        found = session.execute(_OF_IDS, {"network_ids": network_ids}).all()
+    working = {row[0] for row in found if _works(*row[1:])}
     return [network_id for network_id in network_ids if network_id not in working]
+
+
+def networks_and_lacks(runtime: Runtime, vm_id: str) -> dict[str, list[str]]:
+    """Ids of a VM's `networks` in their order, and of those of them that are `not_working`."""
+    with runtime.database.reading() as session:
+        found = session.execute(_OF_VM, {"vm_id": vm_id}).all()
+    return {
+        "networks": [row[0] for row in found],
+        "not_working": [row[0] for row in found if not _works(*row[1:])],
+    }
+
+
+def _works(state: str, router: str | None, applied: int | None) -> bool:
+    return state == NetworkState.implemented and router == VmState.running and bool(applied)
 
 
 def _is_new(runtime: Runtime, network_id: str) -> bool:

@@ -1,6 +1,6 @@
 """Data volumes: rows until they are attached for the first time, then files in a pool of the VM's host."""
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.counted import release_volumes
@@ -22,6 +22,12 @@ from systemvm.spec import host as spec
 DEADLINE, _POLL = 6 * 3600.0, 1.0
 #: Disks that a VM may have (vda to vdx; vdz is the config disk's).
 MOST_DISKS = 24
+_UNMADE = select(Volume.id).where(
+    Volume.vm_id == bindparam("vm_id"),
+    Volume.removed.is_(None),
+    Volume.kind == VolumeKind.data,
+    Volume.state != VolumeState.ready,
+)
 
 
 def create_volume(runtime: Runtime, saga: Saga, *, volume_id: str, vm_id: str | None = None) -> None:
@@ -187,13 +193,7 @@ def put_file(runtime: Runtime, volume_id: str, replace_by: spec.TemplatePull | N
 def make_data_files(runtime: Runtime, vm_id: str) -> None:
     """Make the data volumes of a VM that are rows only, so that its host keeps them when the VM goes."""
     with runtime.database.reading() as session:
-        query = select(Volume.id).where(
-            Volume.vm_id == vm_id,
-            Volume.removed.is_(None),
-            Volume.kind == VolumeKind.data,
-            Volume.state != VolumeState.ready,
-        )
-        volume_ids = list(session.scalars(query))
+        volume_ids = list(session.scalars(_UNMADE, {"vm_id": vm_id}))
     for volume_id in volume_ids:
         make_file(runtime, volume_id)
 

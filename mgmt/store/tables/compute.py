@@ -23,8 +23,11 @@ class Vm(Owned, Base, kw_only=True):
     """
 
     __tablename__ = "vm"
-    __table_args__ = (Index("ix_vm_list", "account_id", "removed", "created"),)
-    kind: Mapped[str] = mapped_column(String(16), index=True)
+    __table_args__ = (
+        Index("ix_vm_list", "account_id", "removed", "created"),
+        Index(None, "kind", "zone_id"),  # a zone has few system VMs, and thousands of others
+    )
+    kind: Mapped[str] = mapped_column(String(16))
     name: Mapped[str] = mapped_column(String(63), index=True)
     display_name: Mapped[str] = mapped_column(default="")
     instance_name: Mapped[str] = mapped_column(String(63), unique=True)

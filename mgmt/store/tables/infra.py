@@ -100,7 +100,7 @@ class StoragePool(Identified, Base, kw_only=True):
     zone_id: Mapped[str] = mapped_column(ForeignKey("zone.id"), index=True)
     pod_id: Mapped[str | None] = mapped_column(ForeignKey("pod.id"), default=None)
     cluster_id: Mapped[str | None] = mapped_column(ForeignKey("cluster.id"), default=None)
-    host_id: Mapped[str | None] = mapped_column(ForeignKey("host.id"), default=None)
+    host_id: Mapped[str | None] = mapped_column(ForeignKey("host.id"), index=True, default=None)
     name: Mapped[str] = mapped_column(String(255))
     path: Mapped[str]
     type: Mapped[str] = mapped_column(default="Filesystem")

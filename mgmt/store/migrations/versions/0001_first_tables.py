@@ -1082,6 +1082,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_storage_pool")),
     )
     with op.batch_alter_table("storage_pool", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_storage_pool_host_id"), ["host_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_storage_pool_zone_id"), ["zone_id"], unique=False)
 
     op.create_table(
@@ -1163,7 +1164,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_vm_group_id"), ["group_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_host_id"), ["host_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_iso_id"), ["iso_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_vm_kind"), ["kind"], unique=False)
+        batch_op.create_index(batch_op.f("ix_vm_kind_zone_id"), ["kind", "zone_id"], unique=False)
         batch_op.create_index("ix_vm_list", ["account_id", "removed", "created"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_name"), ["name"], unique=False)
         batch_op.create_index(batch_op.f("ix_vm_network_id"), ["network_id"], unique=False)
@@ -1807,7 +1808,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_vm_network_id"))
         batch_op.drop_index(batch_op.f("ix_vm_name"))
         batch_op.drop_index("ix_vm_list")
-        batch_op.drop_index(batch_op.f("ix_vm_kind"))
+        batch_op.drop_index(batch_op.f("ix_vm_kind_zone_id"))
         batch_op.drop_index(batch_op.f("ix_vm_iso_id"))
         batch_op.drop_index(batch_op.f("ix_vm_host_id"))
         batch_op.drop_index(batch_op.f("ix_vm_group_id"))
@@ -1821,6 +1822,7 @@ def downgrade() -> None:
     op.drop_table("template_permission")
     with op.batch_alter_table("storage_pool", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_storage_pool_zone_id"))
+        batch_op.drop_index(batch_op.f("ix_storage_pool_host_id"))
 
     op.drop_table("storage_pool")
     with op.batch_alter_table("project_role_permission", schema=None) as batch_op:

@@ -57,7 +57,7 @@ def test_vms_that_are_there_at_once_are_one_document_of_the_router_and_none_of_t
     assert len(cloud.document(cloud.router(network).id).dnsmasq.hosts) == len(vms) + 1
 
 
-def test_a_deploy_is_two_records_and_few_transactions(
+def test_a_deploy_is_one_record_and_few_transactions(
     cloud: SmallCloud, network: Network, tmp_path: Path
 ) -> None:
     vm = cloud.new_vm(network)
@@ -83,6 +83,6 @@ def test_a_deploy_is_two_records_and_few_transactions(
     finally:
         jobs.close(seconds=10)
     assert cloud.row(Vm, vm.id).state == VmState.running
-    assert steps == ["choose a host", "start the VM on host host1"]
+    assert steps == ["choose a host, and start the VM there"]
     # Begin, host, what the router has applied, the VM runs, end; a slow machine may note a step besides.
     assert len(begun) <= 6
