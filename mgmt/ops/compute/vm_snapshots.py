@@ -160,10 +160,11 @@ def _set_current(session: Session, row: VmSnapshot) -> None:
 
 
 def _fail(runtime: Runtime, snapshot_id: str, vm_id: str) -> None:
-    drop(runtime, vm_id, snapshot_id)
+    """The row first: a host that is silent may keep what there is of it until the row is deleted."""
     with runtime.database.writing() as session:
         row = session.get_one(VmSnapshot, snapshot_id)
         row.state, row.parent_id = VmSnapshotState.error, None
+    drop(runtime, vm_id, snapshot_id)
 
 
 def _set_state(runtime: Runtime, snapshot_id: str) -> None:

@@ -28,10 +28,10 @@ def stop_system_vm(runtime: Runtime, saga: Saga, *, vm_id: str, forced: bool = F
 
 
 def reboot_system_vm(runtime: Runtime, saga: Saga, *, vm_id: str) -> None:
-    """Power-cycle a system VM and end when it works again."""
+    """Power-cycle a system VM and end when it works again; after a failure the reconcile loop starts it."""
     with runtime.locks.hold(f"machine:{vm_id}"), saga.nested() as inner:
         name, reboots = inner.step("count the reboot", lambda: _next_reboot(runtime, vm_id))
-        inner.on_failure("reboot the system VM", lambda: system_vms.give_up(runtime, vm_id))
+        inner.on_failure("reboot the system VM", lambda: _fail_reboot(runtime, vm_id))
         inner.step(f"reboot {name}", lambda: _reboot(runtime, vm_id, reboots))
         inner.step(f"wait for the agent of {name}", lambda: system_vms.wait_for_agent(runtime, vm_id))
         inner.step(f"configure {name}", lambda: system_vms.configure(runtime, vm_id))
@@ -65,6 +65,13 @@ def _stop(runtime: Runtime, vm_id: str, forced: bool) -> None:
         return
     set_vm(runtime, vm_id, state=VmState.stopping, desired_power="stopped", healthy=False)
     system_vms.put_down(runtime, vm_id, force=forced)
+
+
+def _fail_reboot(runtime: Runtime, vm_id: str) -> None:
+    """Who asked for a reboot wants it to run: a network without its router is worse than a start too many."""
+    system_vms.give_up(runtime, vm_id)
+    set_vm(runtime, vm_id, desired_power="running")
+    runtime.wake.set()
 
 
 def _next_reboot(runtime: Runtime, vm_id: str) -> tuple[str, int]:

@@ -5,16 +5,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from mgmt.agents.errors import AgentError, AgentFailed, AgentUnreachable
+from mgmt.alloc.counted import correct_domain
 from mgmt.drivers.faults import Fault
-from mgmt.model.states import RuleState
+from mgmt.model.states import RuleState, SnapshotState
 from mgmt.ops import names
+from mgmt.ops.images.template_copies import insert_copy
 from mgmt.ops.network.rules import TABLES
 from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.workflows import run
 from mgmt.reconcile.loop import LONGEST_PAUSE, Reconciler
-from mgmt.store.tables import BalancerMember, Host, Network, Nic, StoragePool, Vm, Volume
+from mgmt.store.tables import (
+    BalancerMember,
+    Domain,
+    Host,
+    Network,
+    Nic,
+    Snapshot,
+    StoragePool,
+    Template,
+    Vm,
+    Volume,
+    VolumeExport,
+)
 from mgmt.store.tables.base import new_id
 from tests.unit.mgmt.doctor.scenarios import Arguments, Town
+from tests.unit.mgmt.doctor.volume_snapshot_scenarios import template_of
 from tests.unit.mgmt.small_cloud import SmallCloud
 
 WORDS = "told so by a test"
@@ -98,6 +113,35 @@ def _another_nic(cloud: SmallCloud, arguments: Arguments) -> Arguments:
     return {**arguments, "nic_id": _copied(cloud, Nic, arguments["nic_id"], mac="02:00:00:00:99:02")}
 
 
+def _another_snapshot(cloud: SmallCloud, arguments: Arguments) -> Arguments:
+    made = _copied(cloud, Snapshot, arguments["snapshot_id"], state=SnapshotState.allocated)
+    return _counted(cloud, {"snapshot_id": made})
+
+
+def _another_export(cloud: SmallCloud, arguments: Arguments) -> Arguments:
+    return {**arguments, "export_id": _copied(cloud, VolumeExport, arguments["export_id"], state="Creating")}
+
+
+def _another_template(cloud: SmallCloud, arguments: Arguments) -> Arguments:
+    source_id = cloud.row(Template, arguments["template_id"]).source_id
+    return _counted(cloud, {**arguments, "template_id": template_of(cloud, source_id)})
+
+
+def _another_copy(cloud: SmallCloud, arguments: Arguments) -> Arguments:
+    (copy_id,) = arguments["copy_ids"]
+    with cloud.runtime.database.writing() as session:
+        copy, template = (session.get_one(Template, row_id) for row_id in (copy_id, cloud.template_id))
+        made = insert_copy(session, template, copy.zone_id).id
+    return _counted(cloud, {"copy_ids": [made]})
+
+
+def _counted(cloud: SmallCloud, arguments: Arguments) -> Arguments:
+    """Commands count what they insert; these rows came by the back door."""
+    with cloud.runtime.database.writing() as session:
+        correct_domain(session, session.get_one(Domain, cloud.domain_id))
+    return arguments
+
+
 def _copied(cloud: SmallCloud, table: Any, row_id: str, **changes: Any) -> str:
     row = cloud.row(table, row_id)
     values = {column.key: getattr(row, column.key) for column in table.__table__.columns}
@@ -129,6 +173,10 @@ AGAIN: dict[str, Callable[[SmallCloud, Arguments], Arguments]] = {
     names.ASSIGN_MEMBERS: _another_member,
     names.ASSOCIATE_ADDRESS: _another_address,
     names.PLUG_NIC: _another_nic,
+    names.TAKE_SNAPSHOT: _another_snapshot,
+    names.EXTRACT_VOLUME: _another_export,
+    names.MAKE_TEMPLATE: _another_template,
+    names.COPY_TEMPLATE: _another_copy,
     names.MIGRATE_VM: _moved_vm,
     names.MIGRATE_SYSTEM_VM: _moved_vm,
     names.MOVE_VOLUMES: _moved_volumes,

@@ -23,6 +23,7 @@ MAIN = {
     *("deploy", "start", "stop", "destroy and expunge", "attach volume", "detach volume"),
     "make VM snapshot with memory",
     "move disks of a stopped VM",
+    *("stop router", "reboot router"),
     *("grow attached volume", "restart network with cleanup", "delete network", "apply rule", "revoke rule"),
 }
 TRIED = [
