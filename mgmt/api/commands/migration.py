@@ -103,7 +103,7 @@ class MigrateVirtualMachineWithVolume(AsyncCommand, kw_only=True, frozen=True):
     def run(self, call: Call) -> Job:
         """The pools must be on the host; without a host they name it."""
         vm = user_vm(call, self.virtualmachineid, "virtualmachineid")
-        pools, hosts = {}, {self.hostid} - {None}
+        pools, hosts = {}, {self.hostid}
         for item in self.migrateto or []:
             if not {"volume", "pool"} <= item.keys():
                 raise ParameterError("Every item of migrateto needs volume and pool")
@@ -112,14 +112,27 @@ class MigrateVirtualMachineWithVolume(AsyncCommand, kw_only=True, frozen=True):
                 raise wrong_value("migrateto.volume", volume.name, f"a volume of VM {vm.name}")
             pools[volume.id] = pool.id
             hosts.add(pool.host_id)
+        hosts.discard(None)
         if len(hosts) > 1:
             raise ParameterError("migrateto names pools of other hosts than the VM would go to")
         if vm.state == VmState.stopped and self.hostid is None and pools:
             return self._move_stopped(call, vm, pools)
+        self._refuse_shared(call, pools)
         host_id = next(iter(hosts), None)
         if host_id is None and not self.autoselect:
             raise ParameterError("Send hostid, migrateto, or autoselect=true to have a host chosen")
         return _migrate(call, vm, host_id, pools)
+
+    def _refuse_shared(self, call: Call, pools: dict[str, str]) -> None:
+        """Only disks of a host's own pool are copied while their VM runs, and into such a pool."""
+        for volume_id, pool_id in pools.items():
+            here_id = call.session.get_one(Volume, volume_id).pool_id
+            if here_id is None:
+                continue  # it has no file yet
+            here, there = (call.session.get_one(StoragePool, key) for key in (here_id, pool_id))
+            if here.id != there.id and None in (here.host_id, there.host_id):
+                words = f"no pool that hosts share, and the volume in none: {here.name} to {there.name} needs"
+                raise wrong_value("migrateto.pool", there.name, f"{words} a stopped VM")
 
     def _move_stopped(self, call: Call, vm: Vm, pools: dict[str, str]) -> Job:
         volumes = _volumes_of(call, vm)

@@ -183,3 +183,11 @@ def test_volumes_move_within_a_host_and_to_where_hosts_share(hosts: Hosts) -> No
     world.add(tables.PoolHost(pool_id=shared.id, host_id=hosts.there))
     world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=shared.id)
     assert world.last_job().arguments["pools"] == {hosts.root: shared.id}
+    to = {"migrateto[0].volume": hosts.root, "migrateto[0].pool": shared.id}
+    world.call("migrateVirtualMachineWithVolume", "admin", virtualmachineid=hosts.vm.id, **to)
+    assert world.last_job().arguments == {"vm_id": hosts.vm.id, "pools": {hosts.root: shared.id}}
+    hosts.change(tables.Vm, hosts.vm.id, state="Running", host_id=hosts.here)
+    with pytest.raises(ParameterError, match="on here to s needs a stopped VM"):
+        world.call(
+            "migrateVirtualMachineWithVolume", "admin", virtualmachineid=hosts.vm.id, hostid=hosts.there, **to
+        )
