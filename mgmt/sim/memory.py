@@ -5,7 +5,8 @@ configured through the same doors as ever, because their documents are not simpl
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -148,14 +149,20 @@ def _add_volumes(
             files.kept.add(volume.id)
 
 
-def _volumes(session: Session) -> Iterable[tuple[Volume, StoragePool]]:
-    """All volumes that are files, in the order of their VMs' disks."""
+def _volumes(session: Session) -> Iterator[tuple[Any, Any]]:
+    """All volumes that are files, in the order of their VMs' disks, with their pools: of both what is needed.
+
+    There may be tens of thousands: whole rows of all would be most of what the server ever takes of memory.
+    """
+    there = select(StoragePool.id, StoragePool.host_id, StoragePool.path)
+    pools = {pool.id: pool for pool in session.execute(there)}
     query = (
-        select(Volume, StoragePool)
+        select(Volume.id, Volume.vm_id, Volume.size, Volume.kind, Volume.pool_id)
         .join(StoragePool, StoragePool.id == Volume.pool_id)
         .where(Volume.removed.is_(None), Volume.state == VolumeState.ready)
     )
-    return [(volume, pool) for volume, pool in session.execute(query.order_by(Volume.device))]
+    for volume in session.execute(query.order_by(Volume.device)):
+        yield volume, pools[volume.pool_id or ""]
 
 
 def _boot(runtime: Runtime, simulator: Simulator, session: Session, vm: Vm) -> None:
