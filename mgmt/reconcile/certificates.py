@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import select
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 RENEW_SHARE, WARN_SHARE = 1 / 3, 1 / 10
 #: Pauses until an agent that is well, or one that did not answer or could not be renewed, is looked at again.
 PAUSE, PAUSE_AFTER_FAILURE = timedelta(hours=1), timedelta(minutes=10)
+#: Agents in one look; the rest have their turn in the next, half a minute later.
+MOST = 1000
 #: How often the same is said again.
 REPEAT = timedelta(days=1)
 #: How OpenSSL says that a server's certificate has (X509_verify_cert_error_string).
@@ -85,7 +88,7 @@ class Certificates:
         # Nobody's turn is further away than a pause, whatever the clock was when it was noted.
         waiting = {subject for subject, due in self._next.items() if now < due <= now + PAUSE}
         turn = [subject for subject in machines if subject.id not in waiting]
-        turn += self._subjects(host for host in hosts if host.id not in waiting)
+        turn += self._subjects(islice((host for host in hosts if host.id not in waiting), MOST))
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="certificates") as pool:
             for _ in pool.map(self._look_at, turn):
                 pass

@@ -12,11 +12,12 @@ from mgmt.agents.certificates import Shown
 from mgmt.agents.errors import AgentNotFound, AgentRefused, AgentUnreachable, of_status
 from mgmt.drivers.simulated_identity import SimulatedIdentity
 from mgmt.ops import names
+from mgmt.ops.endpoints import host_endpoint
 from mgmt.pki.authority import Authority
 from mgmt.reconcile.certificates import EVENT, Certificates
 from mgmt.reconcile.loop import Reconciler
 from mgmt.store.tables import Event, Host, Vm
-from tests.unit.mgmt.small_cloud import SmallCloud
+from tests.unit.mgmt.small_cloud import SmallCloud, add_host
 
 pytestmark = pytest.mark.unit
 TOO_OLD = AgentNotFound("agent of x", "The method is not allowed for the requested URL.")
@@ -29,11 +30,15 @@ def cloud(bare_cloud: SmallCloud, tmp_path: Path) -> SmallCloud:
     authority = Authority(tmp_path / "authority", bare_cloud.clock)
     bare_cloud.runtime = dataclasses.replace(bare_cloud.runtime, authority=authority)
     bare_cloud.run(names.ENSURE_SYSTEM_VMS, zone_id=bare_cloud.zone_id)
-    (host,) = bare_cloud.rows(Host)
-    own = authority.host_agent(host.id, host.address)
-    simulated = bare_cloud.simulator.hosts[host.address]
-    simulated.identity = SimulatedIdentity("host host1", own.certificate, own.key)
+    certify_hosts(bare_cloud, authority)
     return bare_cloud
+
+
+def certify_hosts(cloud: SmallCloud, authority: Authority) -> None:
+    for host in cloud.rows(Host):
+        own = authority.host_agent(host.id, host.address)
+        identity = SimulatedIdentity(f"host {host.name}", own.certificate, own.key)
+        cloud.simulator.host(host_endpoint(host)).identity = identity
 
 
 def shown(cloud: SmallCloud) -> dict[str, Shown]:
@@ -91,6 +96,19 @@ def test_an_agent_is_looked_at_once_an_hour(cloud: SmallCloud) -> None:
     cloud.clock.now += timedelta(hours=1)
     certificates.look()
     assert cloud.simulator.faults.count("machine.certificate") == 4
+
+
+def test_many_hosts_take_turns(cloud: SmallCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mgmt.reconcile.certificates.MOST", 1)
+    add_host(cloud)
+    certify_hosts(cloud, cloud.runtime.authority)
+    certificates = Certificates(cloud.runtime)
+    cloud.clock.now += timedelta(days=300)
+    counts = []
+    for _ in range(3):
+        certificates.look()
+        counts.append(cloud.simulator.faults.count("request_certificate"))
+    assert counts == [1, 2, 2], "one host in each look, none twice within the hour"
 
 
 def test_an_agent_that_is_too_old_is_started_anew_ten_days_before_the_end(
