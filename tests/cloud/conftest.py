@@ -88,7 +88,8 @@ def stories(
         monkey = Monkey(install(packages), packages, home)
     except NotHere as reason:
         return {"cloudmonkey": str(reason)}
-    section = tenant.cloud.credentials
+    with cloud.machine.entered():
+        section = tenant.cloud.credentials
     monkey.configure(section["endpoint"], "", section["key"], section["secret"])
     beside.start("cloudmonkey", lambda: cloudmonkey_day(tenant, monkey))
     return {}
