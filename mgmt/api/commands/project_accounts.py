@@ -70,7 +70,7 @@ class AddAccountToProject(AsyncCommand, kw_only=True, frozen=True):
 
     projectid: Annotated[str, Ref(Project)]
     account: Annotated[str | None, "the name of the account"] = None
-    email: Annotated[str | None, Unsupported("name the account")] = None
+    email: Annotated[str | None, Unsupported("this server sends no mail, name the account instead")] = None
     projectroleid: Annotated[str | None, Ref(ProjectRole, use=True), "its project role"] = None
     roletype: Annotated[str | None, "Admin or Regular"] = None
 
