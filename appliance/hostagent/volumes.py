@@ -181,9 +181,10 @@ class VolumeStore:
 
         `attached` maps volumes to VMs.
         """
-        if volume_id in attached:
-            raise Conflict(f"volume {volume_id} is attached to VM {attached[volume_id]}: detach it first")
         path = self.find(volume_id, pool)
+        # What is attached is another file if the named pool has none.
+        if volume_id in attached and (path is not None or not pool):
+            raise Conflict(f"volume {volume_id} is attached to VM {attached[volume_id]}: detach it first")
         if path is not None:
             path.unlink(missing_ok=True)
             path.with_suffix(".keep").unlink(missing_ok=True)

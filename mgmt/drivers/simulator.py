@@ -281,9 +281,9 @@ class Simulator(SimulatedEnds):
         found = self.host(host)
         with self._locks[found.address]:
             owner = found.owner(volume_id)
-            if owner:
-                raise AgentConflict(f"host {host.name}", f"volume {volume_id} is attached to VM {owner}")
             files = found.files(pool) if pool else found.files_with(volume_id)
+            if owner and (not pool or (files is not None and volume_id in files.volumes)):
+                raise AgentConflict(f"host {host.name}", f"volume {volume_id} is attached to VM {owner}")
             if files is not None:
                 files.remove(volume_id)
 

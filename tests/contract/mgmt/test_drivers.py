@@ -112,8 +112,11 @@ def test_a_volume_of_its_own_outlives_its_vm(bench: Bench) -> None:
     assert (volume.bytes, volume.domain) == (1 << 20, "")
     assert bench.driver.all_volumes(bench.host) == [volume]
     bench.driver.put_domain(bench.host, bench.guest(disks=(DISK, DATA)))
-    with pytest.raises(AgentConflict, match=f"attached to VM {VM}"):
-        bench.driver.delete_volume(bench.host, DATA)
+    for pool in ("", "primary"):
+        with pytest.raises(AgentConflict, match=f"attached to VM {VM}"):
+            bench.driver.delete_volume(bench.host, DATA, pool)
+    bench.driver.delete_volume(bench.host, DATA, "elsewhere")  # has no file of that name, so none is in use
+    assert DATA in {volume.id for volume in bench.driver.all_volumes(bench.host)}
     bench.driver.delete_domain(bench.host, VM)
     assert set(bench.simulator.hosts[bench.host.address].volumes) == {DATA}
     bench.driver.delete_volume(bench.host, DATA)
