@@ -10,10 +10,8 @@ from mgmt.api.call import Call
 from mgmt.api.commands.hosts import read_tags
 from mgmt.api.commands.service_offerings import (
     FOR_ALL,
-    FOR_ALL_NEW,
-    NO_CACHE,
-    NO_RATES,
     THIN,
+    OfferedDisk,
     check_thin,
     offering_state,
 )
@@ -47,7 +45,7 @@ class ListDiskOfferings(ListCommand, kw_only=True, frozen=True):
         return for_domains(call, query, DiskOffering.id, self.domainid)
 
 
-class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
+class CreateDiskOffering(OfferedDisk, kw_only=True, frozen=True):
     """Creates a disk offering."""
 
     spec = Spec(answer=DISK_OFFERING, access=ROOT, event="DISK.OFFERING.CREATE")
@@ -65,15 +63,6 @@ class CreateDiskOffering(SyncCommand, kw_only=True, frozen=True):
     displayoffering: Annotated[bool, NoEffect("all offerings are shown")] = True
     disksizestrictness: Annotated[bool, NoEffect("a volume's size changes by resizeVolume alone")] = False
     encrypt: Annotated[bool, Unsupported("disks are not encrypted")] = False
-    zoneid: Annotated[list[str] | None, FOR_ALL_NEW] = None
-    bytesreadrate: Annotated[int | None, NO_RATES] = None
-    byteswriterate: Annotated[int | None, NO_RATES] = None
-    iopsreadrate: Annotated[int | None, NO_RATES] = None
-    iopswriterate: Annotated[int | None, NO_RATES] = None
-    miniops: Annotated[int | None, NO_RATES] = None
-    maxiops: Annotated[int | None, NO_RATES] = None
-    customizediops: Annotated[bool, NO_RATES] = False
-    cachemode: Annotated[str | None, NO_CACHE] = None
 
     def run(self, call: Call) -> DiskOffering:
         """Check and insert."""

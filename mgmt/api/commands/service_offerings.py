@@ -67,7 +67,21 @@ class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
         return query.where(ServiceOffering.system_vm_type.is_(None))
 
 
-class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
+class OfferedDisk(SyncCommand, kw_only=True, frozen=True):
+    """Parameters of the commands that create offerings which say how disks are."""
+
+    zoneid: Annotated[list[str] | None, FOR_ALL_NEW] = None
+    bytesreadrate: Annotated[int | None, NO_RATES] = None
+    byteswriterate: Annotated[int | None, NO_RATES] = None
+    iopsreadrate: Annotated[int | None, NO_RATES] = None
+    iopswriterate: Annotated[int | None, NO_RATES] = None
+    miniops: Annotated[int | None, NO_RATES] = None
+    maxiops: Annotated[int | None, NO_RATES] = None
+    customizediops: Annotated[bool, NO_RATES] = False
+    cachemode: Annotated[str | None, NO_CACHE] = None
+
+
+class CreateServiceOffering(OfferedDisk, kw_only=True, frozen=True):
     """Creates a service offering."""
 
     spec = Spec(answer=SERVICE_OFFERING, access=ROOT, event="SERVICE.OFFERING.CREATE")
@@ -102,15 +116,6 @@ class CreateServiceOffering(SyncCommand, kw_only=True, frozen=True):
     networkrate: Annotated[int | None, Unsupported("NICs are not throttled")] = None
     encryptroot: Annotated[bool, Unsupported("disks are not encrypted")] = False
     diskofferingid: Annotated[str | None, Unsupported("rootdisksize is the root disk's size")] = None
-    zoneid: Annotated[list[str] | None, FOR_ALL_NEW] = None
-    bytesreadrate: Annotated[int | None, NO_RATES] = None
-    byteswriterate: Annotated[int | None, NO_RATES] = None
-    iopsreadrate: Annotated[int | None, NO_RATES] = None
-    iopswriterate: Annotated[int | None, NO_RATES] = None
-    miniops: Annotated[int | None, NO_RATES] = None
-    maxiops: Annotated[int | None, NO_RATES] = None
-    customizediops: Annotated[bool, NO_RATES] = False
-    cachemode: Annotated[str | None, NO_CACHE] = None
 
     def run(self, call: Call) -> ServiceOffering:
         """Check and insert."""
