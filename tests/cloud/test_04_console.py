@@ -38,7 +38,6 @@ def picture(page: Page) -> bytes:
     return page.locator("canvas").screenshot()
 
 
-@pytest.mark.usefixtures("stories")  # they go on meanwhile
 def test_screen_is_seen_and_typed_at(cloud: Cloud, tenant: Tenant) -> None:
     endpoint = cloud.api.createConsoleEndpoint(virtualmachineid=tenant.vms["web1"]["id"])["consoleendpoint"]
     assert endpoint["success"] is True
