@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 RENEW_SHARE, WARN_SHARE = 1 / 3, 1 / 10
 #: Pauses until an agent that is well, or one that did not answer or could not be renewed, is looked at again.
 PAUSE, PAUSE_AFTER_FAILURE = timedelta(hours=1), timedelta(minutes=10)
-#: Agents in one look; the rest have their turn in the next, half a minute later.
+#: Hosts in one look; the rest have their turn in the next, half a minute later. System VMs are all in each.
 MOST = 1000
 #: How often the same is said again.
 REPEAT = timedelta(days=1)
