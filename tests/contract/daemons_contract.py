@@ -10,6 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -174,15 +175,14 @@ def main() -> int:
     broken = 0
     for promise in PROMISES:
         with tempfile.TemporaryDirectory() as folder:
-            contract = DaemonsContract(Systemd(), Path(folder))
             try:
-                promise(contract)
+                # The end belongs to it: a daemon that cannot be stopped is no reason to say nothing.
+                with closing(DaemonsContract(Systemd(), Path(folder))) as contract:
+                    promise(contract)
                 print(f"ok {promise.__name__}", flush=True)
             except Exception:
                 broken += 1
                 print(f"BROKEN {promise.__name__}\n{traceback.format_exc()}", flush=True)
-            finally:
-                contract.close()
     print(f"{VERDICT} {len(PROMISES) - broken} of {len(PROMISES)}", flush=True)
     return 1 if broken else 0
 

@@ -46,9 +46,12 @@ def storage(host: HostBench) -> Iterator[Storage]:
 
 
 def kill(host: HostBench) -> None:
-    """Master and workers at once, as when their control group is killed."""
+    """Master and workers at once, as when their control group is killed.
+
+    The master first: it starts another worker for one that ends, and that one would hold the port.
+    """
     assert host.agent is not None
-    for pid in reversed(list(tree(host.agent.pid))):
+    for pid in list(tree(host.agent.pid)):
         os.kill(pid, signal.SIGKILL)
     host.agent.wait(30)
 
