@@ -121,14 +121,6 @@ class Running:
             self._alive(timeout, f"answer GET {path} with {text!r} (last: {last})")
             time.sleep(_POLL)
 
-    def wait_exit(self, timeout: float) -> float:
-        """Wait until the machine powered itself off; seconds since power-on. Raises BootError."""
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise self._failed(f"did not power off within {timeout:.0f} s") from None
-        return self.seconds()
-
     def stop(self) -> None:
         """Switch it off, by its process id."""
         if self.process.poll() is None:
@@ -184,7 +176,7 @@ def running(machine: Machine) -> Iterator[Running]:
 def command(machine: Machine, folder: Path, port: int) -> list[str]:
     """QEMU's argv; firmware variables and the console's log are in `folder`."""
     argv = [
-        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
         *("-accel", f"tcg,thread=multi,tb-size={TRANSLATION_CACHE_MIB}"),
         *("-cpu", machine.cpu, "-smp", str(machine.cpus)),
         *("-m", str(machine.memory_mib), "-chardev", f"file,id=console,path={folder}/serial.log"),

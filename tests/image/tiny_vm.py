@@ -107,7 +107,6 @@ def _command(argv: list[str], folder: Path) -> list[str]:
     """The builder's QEMU with what a log-in needs besides: typing on the serial line, screen, tap."""
     console = f"socket,id=console,path={folder}/serial,server=on,wait=off,logfile={folder}/serial.log"
     changed = [console if word.startswith("file,id=console") else word for word in argv]
-    changed.remove("-no-reboot")
     return [
         *changed,
         *Monitor.arguments(folder / "monitor"),
