@@ -33,7 +33,9 @@ def management_address(session: Session, zone_id: str) -> tuple[str, Pod]:
         for number in range(int(IPv4Address(pod.start_ip)), int(IPv4Address(pod.end_ip)) + 1):
             if (address := str(IPv4Address(number))) not in taken:
                 return address, pod
-    raise NoCapacity("no pod of the zone has a free management address: add a range with createPod")
+    raise NoCapacity(
+        "no pod of the zone has a free management address: widen the range of one with updatePod"
+    )
 
 
 def _linklocal() -> Iterator[IPv4Address]:

@@ -23,6 +23,10 @@ class AddressRange:
         """Whether the range `start`..`end` has an address in common with this one."""
         return IPv4Address(start) <= self.end and self.start <= IPv4Address(end)
 
+    def shares_subnet(self, gateway: str, netmask: str) -> bool:
+        """Whether the network of `gateway` and `netmask` has an address in common with this one's."""
+        return self.network.overlaps(IPv4Network(f"{gateway}/{netmask}", strict=False))
+
     def addresses(self) -> list[IPv4Address]:
         """All addresses, first to last."""
         return [IPv4Address(number) for number in range(int(self.start), int(self.end) + 1)]

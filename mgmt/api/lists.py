@@ -4,14 +4,14 @@ A list is one statement for the count, one for the page and the fixed number its
 however many rows there are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 from msgspec import Meta
 from msgspec.structs import asdict
-from sqlalchemy import ColumnElement, Select, UnaryExpression, func, or_, select
+from sqlalchemy import ColumnElement, Select, UnaryExpression, false, func, or_, select
 from sqlalchemy.sql import operators
 
 from mgmt.api.access import Ref
@@ -27,6 +27,7 @@ MOST = 500
 """The longest page, and the length of the only page of a call without paging."""
 
 UNLIMITED = -1
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,23 @@ class Equals:
     """Marks a list's parameter as a filter: the column equals the value, or is one of the values."""
 
     column: Any
+
+
+@dataclass(frozen=True, eq=False)
+class AllAre:
+    """Marks a list's parameter as a filter on what is the same for all rows here: another value finds none.
+
+    `AllAre(None)`: no row has it, so any value finds none.
+    """
+
+    value: str | bool | None
+
+    def fits(self, wanted: str | bool) -> bool:
+        """Whether the rows have what is wanted; words without regard to case."""
+        have = self.value
+        if isinstance(have, str) and isinstance(wanted, str):
+            return have.casefold() == wanted.casefold()
+        return have == wanted
 
 
 class Listing(Command, kw_only=True, frozen=True):
@@ -149,13 +167,21 @@ class ListCommand(Listing, kw_only=True, frozen=True):
             query = query.where(table.id == self.id)
         if self.ids is not None and self.id_is_filter:
             query = query.where(table.id.in_(self.ids))
-        for name, column in _filters(type(self)):
-            query = _filter(query, column, getattr(self, name))
+        for name, mark in _marked(type(self), Equals):
+            query = _filter(query, mark.column, getattr(self, name))
+        if any(not mark.fits(value) for mark, value in self._sent_constants()):
+            query = query.where(false())
         if self.keyword and self.searched:
             found = (column.icontains(self.keyword, autoescape=True) for column in self.searched)
             query = query.where(or_(*found))
         scope = self.ownership(call)
         return self.narrow(call, query if scope is None else query.where(scope))
+
+    def _sent_constants(self) -> Iterator[tuple[AllAre, Any]]:
+        for name, mark in _marked(type(self), AllAre):
+            value = getattr(self, name)
+            if value is not None:
+                yield mark, value
 
 
 class OwnedListCommand(ListCommand, kw_only=True, frozen=True):
@@ -194,13 +220,19 @@ class OwnedListCommand(ListCommand, kw_only=True, frozen=True):
         )
 
     def _query(self, call: Call) -> Select[Any]:
-        query = super()._query(call)
-        for key, value in (self.tags or {}).items():
-            tagged = select(Tag.resource_id).where(
-                Tag.resource_type == self.tag_type, Tag.key == key, Tag.value == value, Tag.removed.is_(None)
-            )
-            query = query.where(self.known_as().in_(tagged))
-        return query
+        return tagged(super()._query(call), self.known_as(), self.tag_type, self.tags)
+
+
+def tagged(
+    query: Select[Any], known_as: Any, tag_type: str | None, tags: dict[str, str] | None
+) -> Select[Any]:
+    """Narrow a query to what has all these tags; `known_as` is the column of the ids that tags name."""
+    for key, value in (tags or {}).items():
+        having = select(Tag.resource_id).where(
+            Tag.resource_type == tag_type, Tag.key == key, Tag.value == value, Tag.removed.is_(None)
+        )
+        query = query.where(known_as.in_(having))
+    return query
 
 
 @cache
@@ -220,21 +252,16 @@ def _reversed(column: Any) -> Any:
     return column.element if is_descending else column.desc()
 
 
-def _filters(command: type[Command]) -> list[tuple[str, Any]]:
-    found = _FILTERS.get(command)
-    if found is None:
-        hints = get_type_hints(command, include_extras=True)
-        names = [name for name in command.__struct_fields__ if name in hints]
-        parsed = [parse_hint(name, hints[name], required=False) for name in names]
-        found = [(item.name, mark.column) for item in parsed if (mark := item.mark(Equals))]
-        _FILTERS[command] = found
-    return found
+@cache
+def _marked(command: type[Command], kind: type[M]) -> list[tuple[str, M]]:
+    """The names of the command's parameters with such a mark, and the mark."""
+    hints = get_type_hints(command, include_extras=True)
+    names = [name for name in command.__struct_fields__ if name in hints]
+    parsed = [parse_hint(name, hints[name], required=False) for name in names]
+    return [(item.name, mark) for item in parsed if (mark := item.mark(kind)) is not None]
 
 
 def _filter(query: Select[Any], column: Any, value: Any) -> Select[Any]:
     if value is None:
         return query
     return query.where(column.in_(value) if isinstance(value, list) else column == value)
-
-
-_FILTERS: dict[type[Command], list[tuple[str, Any]]] = {}

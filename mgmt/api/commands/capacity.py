@@ -1,11 +1,12 @@
 """How much of everything there is, and how much is taken."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
-from mgmt.api.lists import PlainListCommand
+from mgmt.api.lists import ListCommand, PlainListCommand
 from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import Response, Spec
 from mgmt.api.responses.alerts import CapacityResponse, capacity_responses
@@ -14,6 +15,45 @@ from mgmt.ops.infrastructure.capacity import Capacity, Key, sum_up, summed_capac
 from mgmt.store.tables import Cluster, Pod, Zone
 
 USAGE = "usage"
+PLACES = ("zone_id", "pod_id", "cluster_id")
+"""Where capacity is, the largest places first."""
+
+
+class ListWithCapacities(ListCommand, kw_only=True, frozen=True):
+    """A list of places, with the capacities of each for who asks; as many statements for many as for one.
+
+    `place` is which of `PLACES` is listed.
+    """
+
+    place: ClassVar[str]
+
+    showcapacities: Annotated[bool, "true: list the capacities of each; for root administrators only"] = False
+
+    def fetch(self, call: Call) -> tuple[int, list[Response]]:
+        """The page, and beside each what there is and what is taken."""
+        total, found = super().fetch(call)
+        if self.showcapacities and call.caller.is_root:
+            self._show_capacities(call, found)
+        return total, found
+
+    def _show_capacities(self, call: Call, found: Sequence[Any]) -> None:
+        ids = {answer.id for answer in found}
+        there = [item for item in summed_capacities(call.session) if getattr(item, self.place) in ids]
+        summed = sorted(sum_up(there, self._key), key=lambda item: item.type)
+        of_place: defaultdict[str, list[CapacityResponse]] = defaultdict(list)
+        for item, answer in zip(summed, capacity_responses(call, summed), strict=True):
+            of_place[getattr(item, self.place)].append(answer)
+        for answer in found:
+            answer.capacity = of_place[answer.id]
+
+    def _key(self, item: Capacity) -> Key:
+        depth = PLACES.index(self.place)
+        return (
+            item.type,
+            item.zone_id,
+            item.pod_id if depth > 0 else None,
+            item.cluster_id if depth > 1 else None,
+        )
 
 
 class ListCapacity(PlainListCommand, kw_only=True, frozen=True):

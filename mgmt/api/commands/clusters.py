@@ -6,8 +6,9 @@ from sqlalchemy import select
 
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
+from mgmt.api.commands.capacity import ListWithCapacities
 from mgmt.api.commands.zones import read_allocation, refuse_if_used
-from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.lists import AllAre, Equals
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import CLUSTER
@@ -18,17 +19,20 @@ from mgmt.store.tables import Cluster, Host, Pod, Zone
 HYPERVISORS = ("KVM", "Simulator")
 
 
-class ListClusters(ListCommand, kw_only=True, frozen=True):
+class ListClusters(ListWithCapacities, kw_only=True, frozen=True):
     """Lists clusters."""
 
     spec = Spec(answer=CLUSTER, access=ROOT)
     searched = (Cluster.name,)
+    place = "cluster_id"
 
     name: Annotated[str | None, Equals(Cluster.name)] = None
     zoneid: Annotated[str | None, Ref(Zone), Equals(Cluster.zone_id)] = None
     podid: Annotated[str | None, Ref(Pod), Equals(Cluster.pod_id)] = None
     hypervisor: Annotated[str | None, "the hypervisor of the cluster", Equals(Cluster.hypervisor)] = None
     clustertype: Annotated[str | None, "the type of the cluster", Equals(Cluster.cluster_type)] = None
+    allocationstate: Annotated[str | None, "Enabled or Disabled", Equals(Cluster.allocation)] = None
+    managedstate: Annotated[str | None, "Managed, which all are", AllAre("Managed")] = None
 
 
 class AddCluster(SyncCommand, kw_only=True, frozen=True):

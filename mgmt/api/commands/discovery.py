@@ -1,9 +1,11 @@
 """What the server says of itself: capabilities, hypervisors, OS types, limits, servers."""
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, cast, func, select
+from sqlalchemy.orm import Session
 
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
@@ -13,14 +15,18 @@ from mgmt.api.registry import DONE, REGISTRY, Response, Spec, SyncCommand
 from mgmt.api.responses.discovery import (
     CapabilityResponse,
     EventTypeResponse,
+    HostTagResponse,
     HypervisorResponse,
     OsCategoryResponse,
     OsTypeResponse,
+    PlannerResponse,
     ServerMetricsResponse,
     ServerResponse,
+    StorageTagResponse,
 )
 from mgmt.api.responses.lookup import wire_time
 from mgmt.model.configuration import PUBLIC_TEMPLATES_ALLOWED, Scope
+from mgmt.model.configuration.items import PLANNERS
 from mgmt.model.configuration.projects import INVITATION_REQUIRED, USERS_MAKE_PROJECTS
 from mgmt.model.errors import ParameterError
 from mgmt.model.os_types import CATEGORIES, OS_TYPES, category_id
@@ -29,7 +35,7 @@ from mgmt.store.configured import configured_items
 from mgmt.store.database import is_sqlite
 from mgmt.store.events import RECONCILED
 from mgmt.store.servers import UP
-from mgmt.store.tables import Host, Job, LoginSession, ManagementServer, Zone
+from mgmt.store.tables import Host, Job, LoginSession, ManagementServer, StoragePool, Zone
 
 HYPERVISORS = ("KVM",)
 
@@ -62,6 +68,43 @@ class ListHypervisors(PlainListCommand, kw_only=True, frozen=True):
     def items(self, call: Call) -> Sequence[Response]:
         """Those with a driver."""
         return [HypervisorResponse(name=name) for name in HYPERVISORS]
+
+
+class ListDeploymentPlanners(PlainListCommand, kw_only=True, frozen=True):
+    """Lists the ways to choose a host: values of vm.allocation.algorithm."""
+
+    spec = Spec(answer=PlannerResponse, key="deploymentPlanner", access=ROOT)
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """Those that the configuration takes."""
+        return [PlannerResponse(name=name) for name in PLANNERS]
+
+
+class ListHostTags(PlainListCommand, kw_only=True, frozen=True):
+    """Lists the tags of hosts, which service offerings can ask for; each once."""
+
+    spec = Spec(answer=HostTagResponse, key="hosttag", access=ROOT)
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """Those that some host has."""
+        return [HostTagResponse(name=tag) for tag in _tags(call.session, Host)]
+
+
+class ListStorageTags(PlainListCommand, kw_only=True, frozen=True):
+    """Lists the tags of storage pools, which offerings can ask for; each once."""
+
+    spec = Spec(answer=StorageTagResponse, key="storagetag", access=ROOT)
+
+    def items(self, call: Call) -> Sequence[Response]:
+        """Those that some pool has."""
+        return [StorageTagResponse(name=tag) for tag in _tags(call.session, StoragePool)]
+
+
+def _tags(session: Session, table: type[Host] | type[StoragePool]) -> list[str]:
+    """All tags of a table's rows; as text, because PostgreSQL compares no JSON: many rows have the same."""
+    text = cast(table.tags, Text)
+    sets = session.scalars(select(text).where(table.removed.is_(None)).distinct())
+    return sorted({tag for one in sets for tag in json.loads(one)})
 
 
 class ListOsTypes(PlainListCommand, kw_only=True, frozen=True):

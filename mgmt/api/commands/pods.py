@@ -1,5 +1,6 @@
 """Pods: management networks of a zone."""
 
+from ipaddress import IPv4Address
 from typing import Annotated
 
 from sqlalchemy import select
@@ -8,8 +9,9 @@ from sqlalchemy.orm import Session
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.addresses import AddressRange, read_range
 from mgmt.api.call import Call
+from mgmt.api.commands.capacity import ListWithCapacities
 from mgmt.api.commands.zones import read_allocation, refuse_if_used
-from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.lists import Equals
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import POD
 from mgmt.model.errors import InUse, ParameterError
@@ -17,11 +19,12 @@ from mgmt.model.states import Allocation
 from mgmt.store.tables import Cluster, Pod, VlanRange, Vm, Zone
 
 
-class ListPods(ListCommand, kw_only=True, frozen=True):
+class ListPods(ListWithCapacities, kw_only=True, frozen=True):
     """Lists pods."""
 
     spec = Spec(answer=POD, access=ROOT)
     searched = (Pod.name,)
+    place = "pod_id"
 
     name: Annotated[str | None, Equals(Pod.name)] = None
     zoneid: Annotated[str | None, Ref(Zone), Equals(Pod.zone_id)] = None
@@ -46,6 +49,7 @@ class CreatePod(SyncCommand, kw_only=True, frozen=True):
         zone = call.row(Zone, self.zoneid)
         _check_name_free(call.session, zone, self.name)
         wanted = read_range(self.gateway, self.netmask, self.startip, self.endip)
+        _check_subnet_free(call.session, zone.id, wanted)
         check_no_overlap(call.session, zone.id, wanted)
         pod = Pod(
             zone_id=zone.id,
@@ -96,10 +100,13 @@ class UpdatePod(SyncCommand, kw_only=True, frozen=True):
         used = select(Vm.management_address).where(
             Vm.zone_id == pod.zone_id, Vm.management_address.is_not(None), Vm.removed.is_(None)
         )
+        first, last = IPv4Address(pod.start_ip), IPv4Address(pod.end_ip)
         for address in session.scalars(used):
-            if address and not wanted.overlaps(address, address):
+            is_ours = address and first <= IPv4Address(address) <= last
+            if address and is_ours and not wanted.overlaps(address, address):
                 text = f"Address {address} of pod {pod.name} is in use and not in the new range; include it"
                 raise InUse(text)
+        _check_subnet_free(session, pod.zone_id, wanted, but=pod.id)
         check_no_overlap(session, pod.zone_id, wanted, but=pod.id)
         pod.gateway, pod.netmask = str(wanted.gateway), str(wanted.network.netmask)
         pod.start_ip, pod.end_ip = str(wanted.start), str(wanted.end)
@@ -118,6 +125,25 @@ class DeletePod(SyncCommand, kw_only=True, frozen=True):
         refuse_if_used(call.session, Cluster, Cluster.pod_id == pod.id, f"Pod {pod.name}", "clusters")
         pod.removed = call.now()
         return DONE
+
+
+def _check_subnet_free(
+    session: Session, zone_id: str, wanted: AddressRange, *, but: str | None = None
+) -> None:
+    """Raise `ParameterError` if another pod of the zone has a subnet that shares an address with this one's.
+
+    Pods of a zone are on one management network: an address must tell which of them it is in.
+    """
+    # Whoever changes pods of this zone at the same time waits here, and then sees this one.
+    session.execute(select(Zone.id).where(Zone.id == zone_id).with_for_update())
+    others = select(Pod).where(Pod.zone_id == zone_id, Pod.removed.is_(None), Pod.id != but)
+    for pod in session.scalars(others):
+        if wanted.shares_subnet(pod.gateway, pod.netmask):
+            text = (
+                f"The subnet {wanted.network} overlaps with pod {pod.name}, gateway {pod.gateway} and netmask"
+                f" {pod.netmask} ({pod.id}); choose another, or widen the range of that pod with updatePod"
+            )
+            raise ParameterError(text)
 
 
 def check_no_overlap(session: Session, zone_id: str, wanted: AddressRange, *, but: str | None = None) -> None:

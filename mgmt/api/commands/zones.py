@@ -9,14 +9,15 @@ from sqlalchemy.orm import Session
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.addresses import read_address, read_network
 from mgmt.api.call import Call
-from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.commands.capacity import ListWithCapacities
+from mgmt.api.lists import Equals, tagged
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import ZONE
 from mgmt.model.errors import InUse, ParameterError
 from mgmt.model.states import Allocation, VmKind
 from mgmt.ops.machines.documents import touch_zone, zone_resolvers
-from mgmt.store.tables import Host, Network, Pod, Vm, Zone
+from mgmt.store.tables import Dedication, Domain, Host, Network, Pod, Vm, Zone
 
 DOMAIN_NAME = re.compile(
     r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$", re.I
@@ -25,18 +26,29 @@ LARGEST_PREFIX = 29
 """A guest network needs a router and a few guests."""
 
 
-class ListZones(ListCommand, kw_only=True, frozen=True):
+class ListZones(ListWithCapacities, kw_only=True, frozen=True):
     """Lists zones."""
 
     spec = Spec(answer=ZONE, access=EVERYONE)
     searched = (Zone.name,)
+    place = "zone_id"
 
     name: Annotated[str | None, Equals(Zone.name)] = None
     networktype: Annotated[str | None, "the kind of network: Advanced", Equals(Zone.network_type)] = None
     available: Annotated[bool, "true: only zones in which VMs can be deployed"] = False
+    domainid: Annotated[
+        str | None, Ref(Domain, use=True), "list only what is dedicated to this domain or an account of it"
+    ] = None
+    tags: Annotated[dict[str, str] | None, "list only what has all these tags"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Show disabled zones to the root administrator only."""
+        query = tagged(query, Zone.id, "Zone", self.tags)
+        if self.domainid is not None:
+            own = select(Dedication.resource_id).where(
+                Dedication.domain_id == self.domainid, Dedication.removed.is_(None)
+            )
+            query = query.where(Zone.id.in_(own))
         if self.available or not call.caller.is_root:
             return query.where(Zone.allocation == Allocation.enabled)
         return query

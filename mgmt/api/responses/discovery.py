@@ -36,6 +36,25 @@ class HypervisorResponse(Response):
     name: str
 
 
+class PlannerResponse(Response):
+    """A way of choosing hosts."""
+
+    name: str
+
+
+class HostTagResponse(Response):
+    """A tag that hosts have."""
+
+    name: str
+    isimplicit: bool = False
+
+
+class StorageTagResponse(Response):
+    """A tag that storage pools have."""
+
+    name: str
+
+
 class OsTypeResponse(Response):
     """A kind of guest operating system."""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mgmt.api.call import Call
 from mgmt.api.registry import Entity, Response
+from mgmt.api.responses.alerts import CapacityResponse
 from mgmt.api.responses.lookup import Owners, TagResponse, plain_tags_of, rows_by_id
 from mgmt.model.configuration import CPU_OVERPROVISIONING, MEMORY_OVERPROVISIONING, Item, Scope
 from mgmt.store.configured import all_values
@@ -11,7 +12,7 @@ from mgmt.store.tables import Cluster, PhysicalNetwork, Pod, TrafficType, VlanRa
 
 
 class ZoneResponse(Response):
-    """A zone. Addresses of its inside are for administrators only."""
+    """A zone. Addresses of its inside are for administrators only, and so is `capacity`."""
 
     id: str
     name: str
@@ -29,6 +30,7 @@ class ZoneResponse(Response):
     domain: str | None = None
     dhcpprovider: str | None = None
     zonetoken: str | None = None
+    capacity: list[CapacityResponse] | None = None
 
 
 def zone_responses(call: Call, rows: Sequence[Zone]) -> list[ZoneResponse]:
@@ -132,6 +134,7 @@ class PodResponse(Response):
     endip: list[str]
     vlanid: list[str]
     allocationstate: str
+    capacity: list[CapacityResponse] | None = None
 
 
 def pod_responses(call: Call, rows: Sequence[Pod]) -> list[PodResponse]:
@@ -172,6 +175,7 @@ class ClusterResponse(Response):
     cpuovercommitratio: str
     memoryovercommitratio: str
     managedstate: str = "Managed"
+    capacity: list[CapacityResponse] | None = None
 
 
 def cluster_responses(call: Call, rows: Sequence[Cluster]) -> list[ClusterResponse]:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mgmt.api.app import load_commands
-from mgmt.api.lists import Equals
+from mgmt.api.lists import AllAre, Equals
 from mgmt.api.ownership import OWNER
 from mgmt.api.params import Form, NoEffect, Parameter, Unsupported, parse_hint, read_parameter
 from mgmt.api.registry import REGISTRY, Registered
@@ -25,7 +25,7 @@ def source_of(registered: Registered) -> str:
 
 
 def does_something(registered: Registered, parameter: Parameter, source: str) -> bool:
-    if any(isinstance(mark, Equals | NoEffect | Unsupported) for mark in parameter.marks):
+    if any(isinstance(mark, AllAre | Equals | NoEffect | Unsupported) for mark in parameter.marks):
         return True
     if re.search(rf"\.{parameter.name}\b(?!\s*=[^=])|\"{parameter.name}\"", source):
         return True

@@ -132,6 +132,26 @@ def test_capacity_of_a_zone(world: World, cluster: Cluster) -> None:
     assert found["VLAN"][1] == 10000
 
 
+@pytest.mark.parametrize(
+    ("command", "kind"), [("listZones", "zone"), ("listPods", "pod"), ("listClusters", "cluster")]
+)
+def test_lists_of_places_show_the_capacities_of_each(
+    world: World, cluster: Cluster, command: str, kind: str
+) -> None:
+    place = {"zone": cluster.zone_id, "pod": cluster.pod_id, "cluster": cluster.id}[kind]
+    (there,) = world.call(command, "admin", id=place, showcapacities="true")[kind]
+    asked = world.call("listCapacity", "admin", **{f"{kind}id": place})["capacity"]
+    shown = [{name: item[name] for name in ("type", "capacityused", "capacitytotal")} for item in asked]
+    assert shown
+    assert [{name: item[name] for name in shown[0]} for item in there["capacity"]] == shown
+    assert "capacity" not in world.call(command, "admin", id=place)[kind][0]
+
+
+def test_capacities_are_for_root_administrators(world: World, cluster: Cluster) -> None:
+    (there,) = world.call("listZones", "alice", showcapacities="true")["zone"]
+    assert "capacity" not in there
+
+
 def test_capacity_follows_the_overprovisioning_of_the_cluster(world: World, cluster: Cluster) -> None:
     factor = {"name": "mem.overprovisioning.factor", "value": 2}
     world.call("updateConfiguration", "admin", **factor, clusterid=cluster.id)

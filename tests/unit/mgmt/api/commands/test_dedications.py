@@ -78,6 +78,8 @@ def fits(world: World, caller: str) -> bool:
 def test_what_is_dedicated_is_its_owners_alone(world: World, ids: dict[str, str], kind: str) -> None:
     made = dedicate(world, ids, kind, account="alice")
     assert (made[f"{kind}id"], made["accountid"]) == (ids[kind], world.callers["alice"].account.id)
+    of_root = world.call("listZones", "admin", domainid=world.callers["alice"].domain.id)
+    assert of_root.get("count", 0) == (kind == "zone")
     assert made[f"{kind}name"]
     assert (fits(world, "alice"), fits(world, "bob")) == (True, False)
     listing = f"listDedicated{kind.capitalize()}s"

@@ -8,6 +8,8 @@ from sqlalchemy import func, select
 from mgmt.api.testing import Api, Client
 from mgmt.store import tables
 from mgmt.store.tables import Base, PublicAddress
+from tests.unit.mgmt.api.matrix.people import populate
+from tests.unit.mgmt.api.matrix.rows import Rows
 
 pytestmark = pytest.mark.unit
 
@@ -139,6 +141,42 @@ def test_ranges_must_not_overlap(api: Api, admin: Client, zone: str, start: str,
     refused(api, admin, "createVlanIpRange", "overlaps with pod", zoneid=zone, **place)
     admin.get("createVlanIpRange", zoneid=zone, **RANGE)
     refused(api, admin, "createVlanIpRange", "overlaps with public range", zoneid=zone, **RANGE)
+
+
+SUBNETS = [
+    ("172.20.0.1", "255.255.255.0", "172.20.0.100"),
+    ("172.20.0.129", "255.255.255.128", "172.20.0.200"),
+    ("172.20.9.1", "255.255.0.0", "172.20.9.10"),
+]
+
+
+@pytest.mark.usefixtures("pod")
+@pytest.mark.parametrize(("gateway", "netmask", "start"), SUBNETS, ids=["same", "inside", "around"])
+def test_pods_of_a_zone_have_subnets_of_their_own(
+    api: Api, admin: Client, zone: str, gateway: str, netmask: str, start: str
+) -> None:
+    place = {"gateway": gateway, "netmask": netmask, "startip": start, "endip": start}
+    refused(api, admin, "createPod", "overlaps with pod p1", zoneid=zone, name="p2", **place)
+    aside = {**POD, "name": "p2", "gateway": "172.21.0.1", "startip": "172.21.0.10"}
+    second = admin.get("createPod", zoneid=zone, **aside)["pod"]["id"]
+    refused(api, admin, "updatePod", "overlaps with pod p1", id=second, **place)
+    other = admin.get("createZone", **{**ZONE, "name": "z2"})["zone"]["id"]
+    admin.get("createPod", zoneid=other, name="p1", **place)
+
+
+def test_only_its_own_addresses_in_use_hold_a_pods_range(
+    api: Api, admin: Client, zone: str, pod: str
+) -> None:
+    aside = {**POD, "name": "p2", "gateway": "172.21.0.1", "startip": "172.21.0.10", "endip": "172.21.0.20"}
+    second = admin.get("createPod", zoneid=zone, **aside)["pod"]["id"]
+    with api.context.database.writing() as session:
+        people = populate(session)
+        vm = session.get_one(tables.Vm, Rows(session, people).of(tables.Vm, people["root"]))
+        vm.zone_id, vm.management_address = zone, "172.20.0.15"
+    admin.get("updatePod", id=second, endip="172.21.0.30")
+    used = "Address 172.20.0.15 of pod p1 is in use and not in the new range"
+    refused(api, admin, "updatePod", used, status=536, id=pod, endip="172.20.0.12")
+    assert admin.get("updatePod", id=pod, endip="172.20.0.15")["pod"]["endip"] == ["172.20.0.15"]
 
 
 def test_a_range_of_another_zones_network_is_refused(api: Api, admin: Client, physical: str) -> None:

@@ -25,7 +25,9 @@ def test_tags_come_and_go(admin: Client, zone: str) -> None:
     (tag,) = admin.get("listTags", resourcetype="Zone")["tag"]
     assert (tag["key"], tag["value"], tag["resourceid"]) == ("Colour", "red", zone)
     assert "on Zone" in admin("createTags", **on, **TAG).error
+    assert [found["id"] for found in admin.get("listZones", **TAG)["zone"]] == [zone]
     other = {"tags[0].key": "Colour", "tags[0].value": "blue"}
+    assert admin.get("listZones", **other) == {}
     assert admin("deleteTags", **on, **other).status == 431
     admin.get("deleteTags", **on, **TAG)
     assert admin.get("listTags") == {}

@@ -53,9 +53,9 @@ class World:
     root: Person
     rows: dict[type[Any], str]
 
-    def statements(self, registered: Registered, size: int) -> tuple[int, list[str]]:
-        """How many rows a page of this size has, and its statements."""
-        sent = {"page": "1", "pagesize": str(size)}
+    def statements(self, registered: Registered, size: int, **more: str) -> tuple[int, list[str]]:
+        """How many rows a page of this size has, and its statements; `more` parameters are sent."""
+        sent = {"page": "1", "pagesize": str(size), **more}
         for parameter in registered.parameters:
             ref = parameter.mark(Ref)
             if parameter.name == "listall":
@@ -113,6 +113,19 @@ def test_a_list_runs_few_statements_however_long_it_is(world: World, registered:
     most = SUMS.get(registered.name, MOST)
     # A first page that is not full needs no count.
     assert len(first) - 1 <= len(all_of_them) <= len(first) <= most, "\n".join(all_of_them)
+
+
+@pytest.mark.parametrize("name", ["listZones", "listZonesMetrics", "listPods", "listClusters"])
+def test_capacities_are_summed_up_once_for_all_places(world: World, name: str) -> None:
+    registered = REGISTRY.find(name)
+    assert registered is not None
+    _few, plain = world.statements(registered, HALF)
+    few, first = world.statements(registered, HALF, showcapacities="true")
+    many, all_of_them = world.statements(registered, 500, showcapacities="true")
+    assert few < many
+    names = 2  # of pods and clusters
+    assert len(plain) < len(first) <= len(plain) + SUMS["listCapacity"] + names
+    assert len(all_of_them) <= len(first), "\n".join(all_of_them)
 
 
 def test_most_lists_have_rows_to_be_slow_with(world: World) -> None:
