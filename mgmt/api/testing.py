@@ -4,7 +4,7 @@ import base64
 import hmac
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -115,19 +115,24 @@ class Api:
             session.add(User(account_id=account.id, username=name, password="!"))  # noqa: S106
         return self.client(name)
 
-    @contextmanager
-    def counted(self) -> Iterator[list[str]]:
+    def counted(self) -> AbstractContextManager[list[str]]:
         """The SQL statements that run within the context."""
-        statements: list[str] = []
+        return counted_statements(self.context.database)
 
-        def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-            statements.append(statement)
 
-        event.listen(self.context.database.engine, "before_cursor_execute", note)
-        try:
-            yield statements
-        finally:
-            event.remove(self.context.database.engine, "before_cursor_execute", note)
+@contextmanager
+def counted_statements(database: Database) -> Iterator[list[str]]:
+    """The SQL statements that run on a database within the context."""
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
 
 
 @contextmanager

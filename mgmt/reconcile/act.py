@@ -20,7 +20,7 @@ from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, StepFailed, run_directly
 from mgmt.ops.storage.volume_moves import settle as settle_volumes
 from mgmt.reconcile.decide import Action, Kind
-from mgmt.reconcile.look import busy_subjects
+from mgmt.reconcile.look import is_busy
 from mgmt.store.events import record_event
 from mgmt.store.tables import Account, Host, User, Vm, Volume
 from systemvm.spec.host import DomainStatus
@@ -139,10 +139,9 @@ def _make_system_vms(runtime: Runtime, action: Action) -> None:
 def _settle(runtime: Runtime, action: Action) -> None:
     """End a migration whose job ended without: where the VM runs, there it is."""
     with runtime.locks.try_hold(f"vm:{action.subject}") as is_free:
-        with runtime.database.reading() as session:
-            busy = busy_subjects(session)
-        vm = read_vm(runtime, action.subject)
-        if not is_free or vm.state != VmState.migrating or {vm.id, vm.host_id} & busy:
+        has_job = _is_busy(runtime, action.subject, read_vm(runtime, action.subject).host_id)
+        vm = read_vm(runtime, action.subject)  # after its jobs: one that ended meanwhile has settled it
+        if not is_free or vm.state != VmState.migrating or has_job:
             return
         log.warning("looking where VM %s is, because %s", vm.name, action.why)
         settle(runtime, vm.id)
@@ -155,9 +154,9 @@ def _settle_volumes(runtime: Runtime, action: Action) -> None:
     lock = f"vm:{vm_id}" if vm_id else f"volume:{action.subject}"
     with runtime.locks.try_hold(lock) as is_free:
         with runtime.database.reading() as session:
-            busy = busy_subjects(session)
+            is_idle = not is_busy(session, action.subject, vm_id)
             is_same = session.get_one(Volume, action.subject).vm_id == vm_id
-        if is_free and is_same and not {action.subject, vm_id} & busy:
+        if is_free and is_same and is_idle:
             log.warning("looking where volume %s is, because %s", action.subject, action.why)
             settle_volumes(runtime, vm_id, action.subject)
 
@@ -187,9 +186,9 @@ def _is_dead(runtime: Runtime, vm_id: str, action: Action) -> bool:
     return status is None or status.state not in ("running", "preparing")
 
 
-def _is_busy(runtime: Runtime, vm_id: str) -> bool:
+def _is_busy(runtime: Runtime, *subjects: str | None) -> bool:
     with runtime.database.reading() as session:
-        return vm_id in busy_subjects(session)
+        return is_busy(session, *subjects)
 
 
 def _status(runtime: Runtime, vm_id: str) -> DomainStatus | None:

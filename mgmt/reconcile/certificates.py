@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 RENEW_SHARE, WARN_SHARE = 1 / 3, 1 / 10
 #: Pauses until an agent that is well, or one that did not answer or could not be renewed, is looked at again.
 PAUSE, PAUSE_AFTER_FAILURE = timedelta(hours=1), timedelta(minutes=10)
-#: Hosts in one look; the rest have their turn in the next, half a minute later. System VMs are all in each.
+#: Hosts in one look, and as many system VMs; the rest have their turn in the next, half a minute later.
 MOST = 1000
 #: How often the same is said again.
 REPEAT = timedelta(days=1)
@@ -87,8 +87,8 @@ class Certificates:
         self._forget({item.id for item in (*machines, *hosts)})
         # Nobody's turn is further away than a pause, whatever the clock was when it was noted.
         waiting = {subject for subject, due in self._next.items() if now < due <= now + PAUSE}
-        turn = [subject for subject in machines if subject.id not in waiting]
-        turn += self._subjects(islice((host for host in hosts if host.id not in waiting), MOST))
+        turn = self._agents_of([vm.id for vm in islice(_due(machines, waiting), MOST)])
+        turn += self._subjects(islice(_due(hosts, waiting), MOST))
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="certificates") as pool:
             for _ in pool.map(self._look_at, turn):
                 pass
@@ -180,17 +180,21 @@ class Certificates:
                 )
                 self._tell(str(path), words, "WARN", None, None, None)
 
-    def _machines(self) -> list[_Subject]:
+    def _machines(self) -> Sequence[Any]:
+        query = select(Vm.id).where(Vm.kind != VmKind.user, Vm.removed.is_(None), Vm.state == VmState.running)
+        with self._runtime.database.reading() as session:
+            return session.execute(query.order_by(Vm.id)).all()
+
+    def _agents_of(self, ids: Sequence[str]) -> list[_Subject]:
+        """Of system VMs, in one statement: the session has the hosts then. One on none is started anew."""
         runtime, found = self._runtime, []
+        query = select(Vm, Host).join(Host, Host.id == Vm.host_id).where(Vm.id.in_(ids)).order_by(Vm.id)
         with runtime.database.reading() as session:
-            query = select(Vm).where(
-                Vm.kind != VmKind.user, Vm.removed.is_(None), Vm.state == VmState.running
-            )
-            for vm in session.scalars(query).all():
+            for vm, _host_row in session.execute(query).all():
                 try:
                     agent = machine_agent(runtime, session, vm)
                 except CloudError:
-                    continue  # on no host: the loop starts it anew
+                    continue  # a driver that this server does not have
                 found.append(_machine(runtime, vm, agent))
         return found
 
@@ -253,6 +257,10 @@ class Certificates:
         for gone in self._next.keys() - there:
             del self._next[gone]
             self.unrenewed.pop(gone, None)
+
+
+def _due(rows: Iterable[Any], waiting: set[str]) -> Iterator[Any]:
+    return (row for row in rows if row.id not in waiting)
 
 
 def _machine(runtime: Runtime, vm: Vm, agent: Certified) -> _Subject:

@@ -105,9 +105,15 @@ def look_at_host(
 
 
 def busy_subjects(session: Session) -> set[str]:
-    """Ids of objects that a job is about at the moment."""
+    """Ids of all objects that a job is about at the moment, for who looks at everything; see `is_busy`."""
     query = select(Job.instance_id).where(Job.status == JobStatus.pending, Job.instance_id.is_not(None))
     return {subject for subject in session.scalars(query) if subject}
+
+
+def is_busy(session: Session, *subjects: str | None) -> bool:
+    """Whether a job is about one of these at the moment; one statement, however many jobs there are."""
+    pending = select(Job.id).where(Job.status == JobStatus.pending, Job.instance_id.in_(subjects))
+    return session.scalar(pending.limit(1)) is not None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mgmt.ops.compute.domains import host_pool
 from mgmt.ops.compute.placement import tied_to
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.runtime import Runtime
-from mgmt.reconcile.look import busy_subjects
+from mgmt.reconcile.look import is_busy
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
 from systemvm.spec.host import DomainStatus, HostVolume
 
@@ -91,10 +91,10 @@ def _remove_definition(runtime: Runtime, host: Host, vm_id: str) -> None:
         with runtime.database.reading() as session:
             vm = session.get_one(Vm, vm_id)
             is_stale = _is_elsewhere(vm, host) and tied_to(session, vm) != host.id
-            is_busy = vm_id in busy_subjects(session)
+            has_job = is_busy(session, vm_id)
         driver, endpoint = driver_of(runtime, host), host_endpoint(host)
         status = driver.domain_status(endpoint, vm_id)
-        if is_free and is_idle and is_stale and not is_busy and status and status.state in _OFF:
+        if is_free and is_idle and is_stale and not has_job and status and status.state in _OFF:
             log.warning("VM %s is forgotten by host %s, because it is on another", vm.name, host.name)
             driver.delete_domain(endpoint, vm_id, keep_volumes=True)
 
@@ -106,8 +106,8 @@ def _remove_copy(runtime: Runtime, host: Host, file: HostVolume, vm_id: str | No
             row = session.get_one(Volume, volume_id)
             true = session.get(Host, _true_host(session, row, host, file.pool) or "")
             pool = session.get(StoragePool, row.pool_id) if row.pool_id else None
-            is_busy = bool({volume_id, row.vm_id} & busy_subjects(session))
-        if true is None or pool is None or not is_free or is_busy or row.vm_id != vm_id:
+            has_job = is_busy(session, volume_id, row.vm_id)
+        if true is None or pool is None or not is_free or has_job or row.vm_id != vm_id:
             return
         there = driver_of(runtime, true).all_volumes(host_endpoint(true))
         if (volume_id, host_pool(pool)) not in {(volume.id, volume.pool) for volume in there}:

@@ -12,9 +12,9 @@ import yaml
 from flask.testing import FlaskClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import event
 
 from mgmt.api.app import create_app
+from mgmt.api.testing import counted_statements
 from mgmt.jobs import rows
 from mgmt.metrics import state as state_module
 from mgmt.metrics.page import create_metrics, load_token
@@ -67,17 +67,8 @@ def page(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Scraped:
 
 
 def statements_of(cloud: SmallCloud, action: Any) -> list[str]:
-    seen: list[str] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        seen.append(statement)
-
-    engine = cloud.runtime.database.engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with counted_statements(cloud.runtime.database) as seen:
         action()
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
     return seen
 
 

@@ -10,7 +10,9 @@ from sqlalchemy import select
 
 from mgmt.agents.certificates import Shown
 from mgmt.agents.errors import AgentNotFound, AgentRefused, AgentUnreachable, of_status
+from mgmt.api.testing import counted_statements
 from mgmt.drivers.simulated_identity import SimulatedIdentity
+from mgmt.model.states import VmState
 from mgmt.ops import names
 from mgmt.ops.endpoints import host_endpoint
 from mgmt.pki.authority import Authority
@@ -98,17 +100,31 @@ def test_an_agent_is_looked_at_once_an_hour(cloud: SmallCloud) -> None:
     assert cloud.simulator.faults.count("machine.certificate") == 4
 
 
-def test_many_hosts_take_turns(cloud: SmallCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["request_certificate", CALL], ids=["hosts", "system VMs"])
+def test_many_agents_take_turns(cloud: SmallCloud, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     monkeypatch.setattr("mgmt.reconcile.certificates.MOST", 1)
     add_host(cloud)
     certify_hosts(cloud, cloud.runtime.authority)
     certificates = Certificates(cloud.runtime)
-    cloud.clock.now += timedelta(days=300)
+    cloud.clock.now += timedelta(days=80)
     counts = []
     for _ in range(3):
         certificates.look()
-        counts.append(cloud.simulator.faults.count("request_certificate"))
-    assert counts == [1, 2, 2], "one host in each look, none twice within the hour"
+        counts.append(cloud.simulator.faults.count(call))
+    assert counts == [1, 2, 2], "one in each look, none twice within the hour"
+
+
+def test_a_look_costs_as_many_statements_for_two_machines_as_for_one(cloud: SmallCloud) -> None:
+    looked = []
+    for machines in (2, 1):
+        with counted_statements(cloud.runtime.database) as statements:
+            Certificates(cloud.runtime).look()
+        looked.append((cloud.simulator.faults.count("machine.certificate"), len(statements)))
+        with cloud.runtime.database.writing() as session:
+            session.get_one(Vm, cloud.rows(Vm)[machines - 1].id).state = VmState.stopped
+    (first, of_two), (both, of_one) = looked
+    assert (first, both - first) == (2, 1)
+    assert of_two == of_one
 
 
 def test_an_agent_that_is_too_old_is_started_anew_ten_days_before_the_end(

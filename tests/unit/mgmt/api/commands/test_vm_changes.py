@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
+from mgmt.api.testing import counted_statements
 from mgmt.model.errors import CloudError, InUse, LimitReached, ParameterError
 from mgmt.store import tables
 from tests.unit.mgmt.api.commands.test_vm_groups import deploy, vm_of
@@ -295,14 +296,8 @@ def test_a_nic_that_rules_lead_to_keeps_its_address(world: World) -> None:
 
 def test_the_answer_of_a_vm_takes_a_fixed_number_of_statements(world: World) -> None:
     def statements() -> int:
-        seen: list[str] = []
-
-        def note(*details: Any) -> None:
-            seen.append(details[2])
-
-        event.listen(world.context.database.engine, "before_cursor_execute", note)
-        world.call("listVirtualMachines", listall=True)
-        event.remove(world.context.database.engine, "before_cursor_execute", note)
+        with counted_statements(world.context.database) as seen:
+            world.call("listVirtualMachines", listall=True)
         return len([item for item in seen if item.startswith("SELECT") and "FROM role" not in item])
 
     network = world.network()

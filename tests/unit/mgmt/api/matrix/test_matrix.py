@@ -10,7 +10,6 @@ from typing import Any, get_origin
 
 import pytest
 from msgspec import Meta
-from sqlalchemy import event
 
 from mgmt.api import dispatch
 from mgmt.api.access import InnerRef, Ref
@@ -144,17 +143,8 @@ def test_nobody_gets_in_without_a_login(world: World, registered: Registered) ->
     if registered.name in ("login", "logout"):
         return
     sent = {"command": registered.name, "response": "json"}
-    statements: list[str] = []
-    engine = world.api.context.database.engine
-
-    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with world.api.counted() as statements:
         answer = read_answer(world.api.app.test_client().post("/client/api", data=sent))
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
     assert answer.status == 401, answer.body
     assert not [text for text in statements if text.startswith(("INSERT", "UPDATE", "DELETE"))]
 
