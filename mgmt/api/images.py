@@ -4,7 +4,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import ColumnElement, Select, false, func, or_, select
 
 from mgmt.alloc.limits import require, reserve
 from mgmt.api.access import EVERY
@@ -78,6 +78,21 @@ def by_shown_id(query: Select[Any], row_id: str | None, ids: list[str] | None) -
         if wanted is not None:
             query = query.where(or_(Template.id.in_(wanted), Template.home_id.in_(wanted)))
     return query
+
+
+def once(query: Select[Any], zone_id: str | None) -> Select[Any]:
+    """Only one row of what is in several zones; of one zone there is only one anyway."""
+    if zone_id is not None:
+        return query
+    there = Template.removed.is_(None), Template.state != TemplateState.deleted
+    shown = func.coalesce(Template.home_id, Template.id)
+    return query.where(Template.id.in_(select(func.min(Template.id)).where(*there).group_by(shown)))
+
+
+def of_type(word: str) -> ColumnElement[bool]:
+    """The condition that an image has a `templatetype`; there are two kinds."""
+    is_builtin: ColumnElement[bool] = Template.is_builtin.expression
+    return {"USER": ~is_builtin, "BUILTIN": is_builtin}.get(word.upper(), false())
 
 
 def zones_of(call: Call, zone_id: str | None, zone_ids: list[str] | None = None) -> list[Zone]:

@@ -17,7 +17,7 @@ from sqlalchemy.sql import operators
 from mgmt.api.access import Ref
 from mgmt.api.call import Call
 from mgmt.api.ownership import OWNER, PROJECT, visible
-from mgmt.api.params import parse_hint
+from mgmt.api.params import NoEffect, parse_hint
 from mgmt.api.registry import OWN_ID, Command, Entity, Response
 from mgmt.model.errors import ParameterError
 from mgmt.store.tables import Domain, Project, Tag
@@ -52,6 +52,12 @@ class AllAre:
         if isinstance(have, str) and isinstance(wanted, str):
             return have.casefold() == wanted.casefold()
         return have == wanted
+
+
+ShownToUsers = Annotated[bool | None, "true for what users see: all of it", AllAre(True)]
+"""`fordisplay` and its kin: CloudStack can hide things from their owners."""
+CountAnyway = Annotated[bool, NoEffect("the count is in the answer beside the rows")]
+"""`retrieveonlyresourcecount`."""
 
 
 class Listing(Command, kw_only=True, frozen=True):
@@ -180,7 +186,7 @@ class ListCommand(Listing, kw_only=True, frozen=True):
     def _sent_constants(self) -> Iterator[tuple[AllAre, Any]]:
         for name, mark in _marked(type(self), AllAre):
             value = getattr(self, name)
-            if value is not None:
+            if value not in (None, ""):
                 yield mark, value
 
 

@@ -12,7 +12,7 @@ from mgmt.api.commands.users import NewUser, add_user
 from mgmt.api.dns_names import NetworkDomain, read_network_domain
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
-from mgmt.api.params import NoEffect, wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.identity import ACCOUNT
 from mgmt.api.sessions import end_sessions
@@ -45,6 +45,9 @@ class ListAccounts(ListCommand, kw_only=True, frozen=True):
     rolename: Annotated[str | None, "list only accounts of the role of this name"] = None
     roletype: Annotated[str | None, "Admin, DomainAdmin or User"] = None
     details: Annotated[str | None, NoEffect("everything is shown")] = None
+    iscleanuprequired: Annotated[
+        bool, Unsupported("the job of deleteAccount says what is left; call deleteAccount again")
+    ] = False
 
     def ownership(self, call: Call) -> ColumnElement[bool] | None:
         """What the caller asked for and may see."""

@@ -7,7 +7,7 @@ from sqlalchemy import Select, select
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, ListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import Unsupported, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.dedications import (
     DEDICATED_CLUSTER,
@@ -54,6 +54,7 @@ class _Release(AsyncCommand, kw_only=True, frozen=True):
 class _List(ListCommand, kw_only=True, frozen=True):
     domainid: Annotated[str | None, Ref(Domain), Equals(Dedication.domain_id)] = None
     account: Annotated[str | None, "list only those for the account of this name"] = None
+    affinitygroupid: Annotated[str | None, Unsupported("dedications have no affinity groups")] = None
 
     def _of(self, query: Select[Any], kind: str) -> Select[Any]:
         query = query.where(Dedication.resource_type == kind)

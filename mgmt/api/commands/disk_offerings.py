@@ -15,7 +15,7 @@ from mgmt.api.commands.service_offerings import (
     check_thin,
     offering_state,
 )
-from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.lists import AllAre, Equals, ListCommand
 from mgmt.api.offering_domains import DOMAIN_WORDS, add_offering, for_domains
 from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
@@ -35,6 +35,8 @@ class ListDiskOfferings(ListCommand, kw_only=True, frozen=True):
 
     name: Annotated[str | None, Equals(DiskOffering.name)] = None
     state: Annotated[str | None, Equals(DiskOffering.state)] = None
+    encrypt: Annotated[bool | None, "true for encrypted disks: none", AllAre(False)] = None
+    storagetype: Annotated[str | None, "local or shared", Equals(DiskOffering.storage_type)] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True), FOR_ALL] = None
     domainid: Annotated[str | None, Ref(Domain, use=True), "list only those for this domain"] = None
     listall: Annotated[bool, FOR_ALL] = False

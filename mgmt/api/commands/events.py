@@ -9,10 +9,13 @@ from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, OwnedListCommand
 from mgmt.api.ownership import visible
+from mgmt.api.params import Unsupported
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.operations import EVENT
 from mgmt.model.errors import ParameterError
 from mgmt.store.tables import Event
+
+BY_DATES = Unsupported("startdate and enddate say which events")
 
 
 class ListEvents(OwnedListCommand, kw_only=True, frozen=True):
@@ -34,6 +37,8 @@ class ListEvents(OwnedListCommand, kw_only=True, frozen=True):
     startdate: Annotated[datetime | None, "list only events since"] = None
     enddate: Annotated[datetime | None, "list only events until"] = None
     archived: Annotated[bool, "true: archived events too"] = False
+    duration: Annotated[int | None, BY_DATES] = None
+    entrytime: Annotated[int | None, BY_DATES] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Events between two dates, of one start, archived or not."""

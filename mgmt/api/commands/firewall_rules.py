@@ -10,7 +10,7 @@ from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.addresses import read_network
 from mgmt.api.call import Call
 from mgmt.api.commands.public_addresses import live_network
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import AllAre, Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.rules import EGRESS_RULE, FIREWALL_RULE
@@ -32,6 +32,7 @@ class ListFirewallRules(OwnedListCommand, kw_only=True, frozen=True):
 
     ipaddressid: Annotated[str | None, Ref(PublicAddress), Equals(FirewallRule.address_id)] = None
     networkid: Annotated[str | None, Ref(Network), Equals(FirewallRule.network_id)] = None
+    fordisplay: ShownToUsers = None
 
 
 class CreateFirewallRule(AsyncCommand, kw_only=True, frozen=True):
@@ -92,6 +93,10 @@ class ListEgressFirewallRules(OwnedListCommand, kw_only=True, frozen=True):
     tag_type = "FirewallRule"
 
     networkid: Annotated[str | None, Ref(Network), Equals(EgressRule.network_id)] = None
+    ipaddressid: Annotated[
+        str | None, Ref(PublicAddress), "egress rules are of networks: none has an address", AllAre(None)
+    ] = None
+    fordisplay: ShownToUsers = None
 
 
 class CreateEgressFirewallRule(AsyncCommand, kw_only=True, frozen=True):

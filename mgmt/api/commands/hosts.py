@@ -12,8 +12,8 @@ from mgmt.agents.host import HostEndpoint
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.zones import refuse_if_used
-from mgmt.api.lists import Equals, ListCommand
-from mgmt.api.params import NoEffect, wrong_value
+from mgmt.api.lists import AllAre, Equals, ListCommand
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.hosts import HOST
 from mgmt.drivers.protocol import Driver
@@ -43,10 +43,18 @@ class ListHosts(ListCommand, kw_only=True, frozen=True):
     clusterid: Annotated[str | None, Ref(Cluster), Equals(Host.cluster_id)] = None
     state: Annotated[str | None, "Up, Down, Connecting or Alert", Equals(Host.state)] = None
     resourcestate: Annotated[str | None, "Enabled or Disabled", Equals(Host.resource_state)] = None
-    type: Annotated[str | None, "Routing: hypervisor hosts, the only kind"] = None
+    type: Annotated[str | None, "Routing: hypervisor hosts, the only kind", AllAre(ROUTING)] = None
     hypervisor: Annotated[str | None, "the hypervisor of the host"] = None
     hosttag: Annotated[str | None, "list only hosts with this tag"] = None
     virtualmachineid: Annotated[str | None, Ref(Vm), "list only hosts that this VM might move to"] = None
+    version: Annotated[str | None, "the version of its agent", Equals(Host.version)] = None
+    hahost: Annotated[bool | None, "true for hosts kept for VMs of others: none", AllAre(False)] = None
+    arch: Annotated[str | None, "the architecture of its CPUs: x86_64", AllAre("x86_64")] = None
+    outofbandmanagementenabled: Annotated[
+        bool | None, "true for hosts that are switched by their mainboards: none", AllAre(False)
+    ] = None
+    managementserverid: Annotated[str | None, Unsupported("every server talks to all hosts")] = None
+    details: Annotated[list[str] | None, NoEffect("all parts of the answer are always there")] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Hosts of a hypervisor, or with a tag."""
@@ -59,10 +67,6 @@ class ListHosts(ListCommand, kw_only=True, frozen=True):
             tag = json.dumps(self.hosttag)
             query = query.where(cast(Host.tags, String).contains(tag, autoescape=True))
         return query
-
-    def fetch(self, call: Call) -> tuple[int, list[Response]]:
-        """There are hosts of one type only."""
-        return (0, []) if self.type not in (None, ROUTING) else super().fetch(call)
 
 
 class AddHost(SyncCommand, kw_only=True, frozen=True):

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.zones import refuse_if_used
-from mgmt.api.lists import Equals, ListCommand, PlainListCommand
+from mgmt.api.lists import AllAre, Equals, ListCommand, PlainListCommand
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.hosts import IMAGE_STORE
@@ -29,6 +29,8 @@ class ListImageStores(ListCommand, kw_only=True, frozen=True):
     name: Annotated[str | None, Equals(ImageStore.name)] = None
     zoneid: Annotated[str | None, Ref(Zone), Equals(ImageStore.zone_id)] = None
     provider: Annotated[str | None, "the provider of the store", Equals(ImageStore.provider)] = None
+    protocol: Annotated[str | None, "how it is reached: disk, the only one", AllAre("disk")] = None
+    readonly: Annotated[bool | None, "true for stores that take nothing more: none", AllAre(False)] = None
 
 
 class StorageProviderResponse(Response):

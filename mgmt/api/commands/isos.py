@@ -15,15 +15,16 @@ from mgmt.api.images import (
     image,
     image_scope,
     narrow_images,
+    once,
     os_type_named,
     read_checksum,
     read_url,
     register_in,
     zones_of,
 )
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import AllAre, Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import NoEffect
+from mgmt.api.params import NoEffect, Unsupported
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.templates import ISO
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
@@ -56,6 +57,9 @@ class ListIsos(OwnedListCommand, kw_only=True, frozen=True):
     ] = None
     isready: Annotated[bool | None, "true: only those that are downloaded"] = None
     hypervisor: Annotated[str | None, "the hypervisor: KVM"] = None
+    arch: Annotated[str | None, "the architecture: x86_64", AllAre("x86_64")] = None
+    showunique: Annotated[bool, "true: list what is in several zones once"] = False
+    showremoved: Annotated[bool, Unsupported("what is deleted is not kept")] = False
 
     def known_as(self) -> Any:
         """In every zone it has the tags of the first."""
@@ -75,6 +79,8 @@ class ListIsos(OwnedListCommand, kw_only=True, frozen=True):
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """No templates."""
         query = by_shown_id(query, self.id, self.ids)
+        if self.showunique:
+            query = once(query, self.zoneid)
         if self.isready:  # false asks for no less than nothing at all, as in CloudStack
             query = query.where(Template.state == TemplateState.ready)
         return narrow_images(query, ImageKind.iso, self.isofilter, self.hypervisor)

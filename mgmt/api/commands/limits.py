@@ -12,7 +12,7 @@ from mgmt.api.access import ADMINS, EVERYONE
 from mgmt.api.call import Call
 from mgmt.api.lists import PlainListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import NoEffect, wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import Command, Response, Spec, SyncCommand
 from mgmt.api.responses.limits import ResourceCountResponse, ResourceLimitResponse
 from mgmt.api.responses.lookup import Owners, domain_path
@@ -83,6 +83,7 @@ class ListResourceLimits(PlainListCommand, kw_only=True, frozen=True):
     projectid: OwnerProject = None
     listall: Annotated[bool, NoEffect("the limits of one owner are listed")] = False
     isrecursive: Annotated[bool, NoEffect("the limits of one owner are listed")] = False
+    id: Annotated[int | None, Unsupported("a limit is known by its owner and resourcetype")] = None
 
     def items(self, call: Call) -> Sequence[Response]:
         """One per resource."""

@@ -14,7 +14,7 @@ from mgmt.api.commands.public_addresses import (
     live_network,
     refuse_other_place,
 )
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
@@ -42,6 +42,7 @@ class ListLoadBalancerRules(OwnedListCommand, kw_only=True, frozen=True):
     networkid: Annotated[str | None, Ref(Network), Equals(BalancerRule.network_id)] = None
     virtualmachineid: Annotated[str | None, Ref(Vm), "list only rules with this member"] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True)] = None
+    fordisplay: ShownToUsers = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """By member and by the address's zone."""

@@ -7,7 +7,7 @@ from sqlalchemy import Select
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.service_offerings import FOR_ALL, FOR_ALL_NEW
-from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.lists import AllAre, Equals, ListCommand
 from mgmt.api.offering_domains import DOMAIN_WORDS, add_offering, for_domains
 from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
@@ -34,7 +34,13 @@ class ListNetworkOfferings(ListCommand, kw_only=True, frozen=True):
     displaytext: Annotated[str | None, Equals(NetworkOffering.display_text)] = None
     supportedservices: Annotated[list[str] | None, "list only those with all these services"] = None
     sourcenatsupported: Annotated[bool | None, "true for those with source NAT"] = None
-    forvpc: Annotated[bool | None, "true for those of VPC tiers: none yet"] = None
+    forvpc: Annotated[bool | None, "true for those of VPC tiers: none yet", AllAre(False)] = None
+    specifyvlan: Annotated[bool | None, "true for those that take a VLAN: none", AllAre(False)] = None
+    specifyipranges: Annotated[
+        bool | None, "true for those whose networks have ranges of their own: none", AllAre(False)
+    ] = None
+    istagged: Annotated[bool | None, "true for those with tags: none", AllAre(False)] = None
+    tags: Annotated[str | None, "the tag of the physical network: none has one", AllAre(None)] = None
     networkid: Annotated[str | None, Ref(Network), NoEffect("a network keeps its offering")] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True), FOR_ALL] = None
     domainid: Annotated[str | None, Ref(Domain, use=True), "list only those for this domain"] = None
@@ -47,8 +53,6 @@ class ListNetworkOfferings(ListCommand, kw_only=True, frozen=True):
             query = query.where(NetworkOffering.traffic_type == "Guest")
         if not call.caller.is_root:
             query = query.where(NetworkOffering.state == "Enabled")
-        if self.forvpc:
-            query = query.where(NetworkOffering.id.is_(None))
         wanted = [*(self.supportedservices or []), *(["SourceNat"] if self.sourcenatsupported else [])]
         for service in wanted:
             query = query.where(NetworkOffering.services[service].as_string().is_not(None))

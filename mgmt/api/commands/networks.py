@@ -3,14 +3,14 @@
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, false, select
 
 from mgmt.alloc.limits import reserve
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.addresses import network_of, read_address
 from mgmt.api.call import Call
 from mgmt.api.dns_names import read_network_domain
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import AllAre, CountAnyway, Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
@@ -34,6 +34,10 @@ from mgmt.store.tables import (
 LONGEST_PREFIX = 29
 
 
+#: Whether networks of accounts, the only ones, are meant.
+FILTERS = {"all": True, "account": True, "accountdomain": True, "domain": False, "shared": False}
+
+
 class ListNetworks(OwnedListCommand, kw_only=True, frozen=True):
     """Lists guest networks."""
 
@@ -43,28 +47,42 @@ class ListNetworks(OwnedListCommand, kw_only=True, frozen=True):
 
     zoneid: Annotated[str | None, Ref(Zone, use=True), Equals(Network.zone_id)] = None
     state: Annotated[str | None, Equals(Network.state)] = None
-    type: Annotated[str | None, "the kind of network: Isolated; all networks here are"] = None
-    traffictype: Annotated[str | None, "the kind of traffic: Guest"] = None
-    issystem: Annotated[bool, "true for networks of the system; there are none"] = False
-    forvpc: Annotated[bool | None, "true for tiers of VPCs; there are none"] = None
-    vpcid: Annotated[str | None, "list only tiers of this VPC; there are none"] = None
-    canusefordeploy: Annotated[bool | None, "true for networks VMs can be deployed in: all"] = None
+    type: Annotated[
+        str | None, "the kind of network: Isolated; all networks here are", AllAre("Isolated")
+    ] = None
+    traffictype: Annotated[str | None, "the kind of traffic: Guest", AllAre("Guest")] = None
+    issystem: Annotated[bool, "true for networks of the system; there are none", AllAre(False)] = False
+    forvpc: Annotated[bool | None, "true for tiers of VPCs; there are none", AllAre(False)] = None
+    vpcid: Annotated[str | None, "list only tiers of this VPC; there are none", AllAre(None)] = None
+    canusefordeploy: Annotated[bool | None, "true for networks VMs can be deployed in: all", AllAre(True)] = (
+        None
+    )
     networkofferingid: Annotated[str | None, Ref(NetworkOffering, use=True), Equals(Network.offering_id)] = (
         None
     )
     physicalnetworkid: Annotated[str | None, Ref(PhysicalNetwork), "list only networks on this one"] = None
     supportedservices: Annotated[list[str] | None, "list only those with all these services"] = None
-    acltype: Annotated[str | None, "who may use it: Account, in all networks here"] = None
-    restartrequired: Annotated[bool, "true for networks that wait for a restart; none has to"] = False
-    specifyipranges: Annotated[bool, "true for networks with ranges of their own; there are none"] = False
+    acltype: Annotated[str | None, "who may use it: Account, in all networks here", AllAre("Account")] = None
+    restartrequired: Annotated[
+        bool, "true for networks that wait for a restart; none has to", AllAre(False)
+    ] = False
+    specifyipranges: Annotated[
+        bool, "true for networks with ranges of their own; there are none", AllAre(False)
+    ] = False
+    displaynetwork: ShownToUsers = None
+    associatednetworkid: Annotated[
+        str | None, Ref(Network), "of shared networks beside this one: there are none", AllAre(None)
+    ] = None
+    networkfilter: Annotated[str | None, f"whose: {', '.join(FILTERS)}"] = None
+    retrieveonlyresourcecount: CountAnyway = False
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
-        """Every network is isolated and carries guests: any other kind finds nothing."""
-        kind = (self.type or "Isolated", self.traffictype or "Guest", (self.acltype or "account").lower())
-        nowhere = (self.issystem, self.forvpc, self.vpcid, self.restartrequired, self.specifyipranges)
-        is_unfit = self.canusefordeploy is False
-        if kind != ("Isolated", "Guest", "account") or any(nowhere) or is_unfit:
-            return query.where(Network.id.is_(None))
+        """By filters that are more than a column; every network is an account's."""
+        if self.networkfilter is not None:
+            wanted = self.networkfilter.lower()
+            if wanted not in FILTERS:
+                raise wrong_value("networkfilter", self.networkfilter, ", ".join(FILTERS))
+            query = query if FILTERS[wanted] else query.where(false())
         if self.physicalnetworkid is not None:
             query = query.where(Network.zone_id == call.row(PhysicalNetwork, self.physicalnetworkid).zone_id)
         if self.supportedservices:

@@ -9,7 +9,7 @@ from mgmt.alloc.guests import guest_address
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.addresses import read_address
 from mgmt.api.call import Call
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.nics import NIC, NIC_ADDRESS
@@ -36,6 +36,7 @@ class ListNics(OwnedListCommand, kw_only=True, frozen=True):
     virtualmachineid: Annotated[str, Ref(Vm), Equals(Nic.vm_id)]
     nicid: Annotated[str | None, Ref(Nic), Equals(Nic.id)] = None
     networkid: Annotated[str | None, Ref(Network), Equals(Nic.network_id)] = None
+    fordisplay: ShownToUsers = None
 
     def ownership(self, call: Call) -> Any:
         """The VM was authorized; its NICs are its own."""

@@ -12,7 +12,7 @@ from mgmt.api.commands.public_addresses import (
     live_network,
     refuse_other_place,
 )
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.rules import PORT_FORWARD
@@ -29,6 +29,7 @@ class ListPortForwardingRules(OwnedListCommand, kw_only=True, frozen=True):
 
     ipaddressid: Annotated[str | None, Ref(PublicAddress), Equals(PortForwardingRule.address_id)] = None
     networkid: Annotated[str | None, Ref(Network), Equals(PortForwardingRule.network_id)] = None
+    fordisplay: ShownToUsers = None
 
 
 class CreatePortForwardingRule(AsyncCommand, kw_only=True, frozen=True):

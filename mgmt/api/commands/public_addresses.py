@@ -7,7 +7,7 @@ from sqlalchemy import Select, select
 from mgmt.alloc import addresses
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import AllAre, CountAnyway, Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import unknown_entity, wrong_value
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
@@ -21,6 +21,7 @@ from mgmt.store.tables import (
     Network,
     Nic,
     NicAddress,
+    PhysicalNetwork,
     PortForwardingRule,
     PublicAddress,
     VlanRange,
@@ -44,13 +45,26 @@ class ListPublicIpAddresses(OwnedListCommand, kw_only=True, frozen=True):
     isstaticnat: Annotated[bool | None, "true for static NAT", Equals(PublicAddress.is_static_nat)] = None
     state: Annotated[str | None, Equals(PublicAddress.state)] = None
     allocatedonly: Annotated[bool, "true: only allocated addresses"] = True
-    forvirtualnetwork: Annotated[bool | None, "false for those of shared networks: none"] = None
-    vpcid: Annotated[str | None, "list only addresses of this VPC; there are none"] = None
+    forvirtualnetwork: Annotated[bool | None, "false for those of shared networks: none", AllAre(True)] = None
+    vpcid: Annotated[str | None, "list only addresses of this VPC; there are none", AllAre(None)] = None
+    fordisplay: ShownToUsers = None
+    forloadbalancing: Annotated[bool, "true: only those with a load balancer rule"] = False
+    forsystemvms: Annotated[
+        bool | None, "true for those kept for system VMs", Equals(PublicAddress.is_system)
+    ] = None
+    physicalnetworkid: Annotated[
+        str | None, Ref(PhysicalNetwork), "list only those of ranges on this one"
+    ] = None
+    retrieveonlyresourcecount: CountAnyway = False
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Free and system addresses are the operators' matter."""
-        if self.vpcid or self.forvirtualnetwork is False:
-            return query.where(PublicAddress.id.is_(None))
+        if self.forloadbalancing:
+            used = select(BalancerRule.address_id).where(BalancerRule.removed.is_(None))
+            query = query.where(PublicAddress.id.in_(used))
+        if self.physicalnetworkid is not None:
+            ranges = select(VlanRange.id).where(VlanRange.physical_network_id == self.physicalnetworkid)
+            query = query.where(PublicAddress.range_id.in_(ranges))
         if self.allocatedonly or not call.caller.is_root:
             query = query.where(PublicAddress.state != AddressState.free)
         return query if call.caller.is_root else query.where(PublicAddress.is_system.is_(False))

@@ -10,7 +10,7 @@ from mgmt.api.access import EVERYONE, ROOT
 from mgmt.api.call import Call
 from mgmt.api.commands.tags import TAGGABLE
 from mgmt.api.lists import PlainListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, wrong_value
 from mgmt.api.registry import AsyncCommand, Response, Spec
 from mgmt.api.resources import Tables, find_row, read_kind
 from mgmt.model.errors import ParameterError
@@ -37,6 +37,9 @@ class ResourceDetailResponse(Response):
     resourcetype: str
 
 
+OF_RESOURCE = NoEffect("the resource says whose it is")
+
+
 class ListResourceDetails(PlainListCommand, kw_only=True, frozen=True):
     """Lists the details of a resource."""
 
@@ -47,6 +50,11 @@ class ListResourceDetails(PlainListCommand, kw_only=True, frozen=True):
     key: Annotated[str | None, "list only the detail with this key"] = None
     value: Annotated[str | None, "list only details with this value"] = None
     fordisplay: Annotated[bool | None, "list only details that users see, or that they don't"] = None
+    account: Annotated[str | None, OF_RESOURCE] = None
+    domainid: Annotated[str | None, OF_RESOURCE] = None
+    projectid: Annotated[str | None, OF_RESOURCE] = None
+    listall: Annotated[bool, OF_RESOURCE] = False
+    isrecursive: Annotated[bool, OF_RESOURCE] = False
 
     def items(self, call: Call) -> Sequence[Response]:
         """Those that the caller may see, by key."""

@@ -8,7 +8,7 @@ from sqlalchemy import Select, select
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.hosts import read_tags
-from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.lists import AllAre, Equals, ListCommand
 from mgmt.api.offering_domains import DOMAIN_WORDS, add_offering, for_domains
 from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
@@ -45,6 +45,8 @@ class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
     cpuspeed: Annotated[int | None, "the speed of a vCPU in MHz", Equals(ServiceOffering.cpu_speed)] = None
     memory: Annotated[int | None, "the memory in MB", Equals(ServiceOffering.memory)] = None
     state: Annotated[str | None, Equals(ServiceOffering.state)] = None
+    encryptroot: Annotated[bool | None, "true for encrypted disks: none", AllAre(False)] = None
+    storagetype: Annotated[str | None, "local or shared", Equals(ServiceOffering.storage_type)] = None
     virtualmachineid: Annotated[str | None, Ref(Vm), "only those this VM could change to"] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True), FOR_ALL] = None
     domainid: Annotated[str | None, Ref(Domain, use=True), "list only those for this domain"] = None

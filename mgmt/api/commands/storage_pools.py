@@ -45,9 +45,13 @@ class ListStoragePools(ListCommand, kw_only=True, frozen=True):
     path: Annotated[
         str | None, "the pool's name on its host, or the path of a shared one", Equals(StoragePool.path)
     ] = None
+    ipaddress: Annotated[str | None, "the address of the host whose disks it is on"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Those of a host: its own, and the shared ones that it reaches."""
+        if self.ipaddress is not None:
+            hosts = select(Host.id).where(Host.address == self.ipaddress)
+            query = query.where(StoragePool.host_id.in_(hosts))
         return query if self.hostid is None else query.where(is_reached_from(self.hostid))
 
 

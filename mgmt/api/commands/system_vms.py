@@ -6,8 +6,9 @@ from sqlalchemy import Select
 
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
-from mgmt.api.lists import Equals, ListCommand, OwnedListCommand
+from mgmt.api.lists import AllAre, Equals, ListCommand, OwnedListCommand
 from mgmt.api.params import unknown_entity, wrong_value
+from mgmt.api.places import by_place
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.system_vms import ROUTER, SYSTEM_VM
 from mgmt.model.errors import InUse, ParameterError
@@ -15,7 +16,7 @@ from mgmt.model.states import SYSTEM_VM_TYPES, VmKind, VmState
 from mgmt.ops import names
 from mgmt.ops.machines.system_vm_moves import require_place
 from mgmt.ops.storage.snapshots import kept_only_by
-from mgmt.store.tables import Host, Job, Network, ServiceOffering, StoragePool, Vm, Zone
+from mgmt.store.tables import Cluster, Host, Job, Network, Pod, ServiceOffering, StoragePool, Vm, Zone
 
 SYSTEM_KINDS = tuple(SYSTEM_VM_TYPES)
 NewOffering = Annotated[str, Ref(ServiceOffering), "an offering for system VMs of its kind"]
@@ -33,9 +34,12 @@ class ListSystemVms(ListCommand, kw_only=True, frozen=True):
     hostid: Annotated[str | None, Ref(Host), Equals(Vm.host_id)] = None
     state: Annotated[str | None, Equals(Vm.state)] = None
     systemvmtype: Annotated[str | None, "consoleproxy or secondarystoragevm"] = None
+    podid: Annotated[str | None, Ref(Pod), "list only those in this pod"] = None
+    storageid: Annotated[str | None, Ref(StoragePool), "list only those with a disk in this pool"] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """System VMs only."""
+        query = by_place(query, pod_id=self.podid, pool_id=self.storageid)
         if self.systemvmtype is None:
             return query.where(Vm.kind.in_(SYSTEM_KINDS))
         if self.systemvmtype not in BY_TYPE:
@@ -54,9 +58,19 @@ class ListRouters(OwnedListCommand, kw_only=True, frozen=True):
     zoneid: Annotated[str | None, Ref(Zone, use=True), Equals(Vm.zone_id)] = None
     hostid: Annotated[str | None, Ref(Host), Equals(Vm.host_id)] = None
     state: Annotated[str | None, Equals(Vm.state)] = None
+    podid: Annotated[str | None, Ref(Pod), "list only those in this pod"] = None
+    clusterid: Annotated[str | None, Ref(Cluster), "list only those in this cluster"] = None
+    healthchecksfailed: Annotated[bool | None, "true for those that run and are not well"] = None
+    version: Annotated[str | None, "the version of the image they are made from: 1", AllAre("1")] = None
+    forvpc: Annotated[bool | None, "true for those of VPCs: there are none", AllAre(False)] = None
+    vpcid: Annotated[str | None, "the router of this VPC: there are none", AllAre(None)] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Routers only."""
+        query = by_place(query, pod_id=self.podid, cluster_id=self.clusterid)
+        if self.healthchecksfailed is not None:
+            has_failed = (Vm.state == VmState.running) & Vm.healthy.is_(False)
+            query = query.where(has_failed if self.healthchecksfailed else ~has_failed)
         return query.where(Vm.kind == VmKind.router)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Select, select
 
 from mgmt.api.access import EVERYONE, authorize
 from mgmt.api.call import Call
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import AllAre, Equals, OwnedListCommand
 from mgmt.api.params import unknown_entity, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.operations import TAG
@@ -60,6 +60,7 @@ class ListTags(OwnedListCommand, kw_only=True, frozen=True):
     value: Annotated[str | None, "the value of the tags", Equals(Tag.value)] = None
     resourceid: Annotated[str | None, "what is tagged", Equals(Tag.resource_id)] = None
     resourcetype: Annotated[str | None, "what kind of thing is tagged"] = None
+    customer: Annotated[str | None, "the customer a tag is for: none is for any", AllAre(None)] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Tags on one kind of thing."""

@@ -15,15 +15,17 @@ from mgmt.api.images import (
     image,
     image_scope,
     narrow_images,
+    of_type,
+    once,
     os_type_named,
     read_checksum,
     read_url,
     register_in,
     zones_of,
 )
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import AllAre, Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import wrong_value
+from mgmt.api.params import Unsupported, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.templates import TEMPLATE
 from mgmt.model.os_types import DEFAULT
@@ -47,6 +49,14 @@ class ListTemplates(OwnedListCommand, kw_only=True, frozen=True):
     name: Annotated[str | None, Equals(Template.name)] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True), Equals(Template.zone_id)] = None
     hypervisor: Annotated[str | None, "the hypervisor: KVM"] = None
+    arch: Annotated[str | None, "the architecture: x86_64", AllAre("x86_64")] = None
+    templatetype: Annotated[str | None, "USER, or BUILTIN for those that came with the cloud"] = None
+    parenttemplateid: Annotated[str | None, "of data disks of a template: there are none", AllAre(None)] = (
+        None
+    )
+    isvnf: Annotated[bool | None, "true for network appliances: none", AllAre(False)] = None
+    showunique: Annotated[bool, "true: list what is in several zones once"] = False
+    showremoved: Annotated[bool, Unsupported("what is deleted is not kept")] = False
 
     def known_as(self) -> Any:
         """In every zone it has the tags of the first."""
@@ -66,6 +76,10 @@ class ListTemplates(OwnedListCommand, kw_only=True, frozen=True):
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """No ISOs."""
         query = by_shown_id(query, self.id, self.ids)
+        if self.templatetype is not None:
+            query = query.where(of_type(self.templatetype))
+        if self.showunique:
+            query = once(query, self.zoneid)
         return narrow_images(query, ImageKind.template, self.templatefilter, self.hypervisor)
 
 

@@ -14,9 +14,10 @@ from mgmt.api.commands.affinity_groups import wanted_groups
 from mgmt.api.commands.ssh_keys import find_key
 from mgmt.api.commands.user_data import deployed_user_data
 from mgmt.api.encoded import LONGEST_USER_DATA
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import AllAre, CountAnyway, Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import NoEffect, Unsupported, wrong_value
+from mgmt.api.places import by_place
 from mgmt.api.registry import AsyncCommand, Response, Spec
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE, VirtualMachineResponse
 from mgmt.model.errors import ParameterError
@@ -41,7 +42,6 @@ from mgmt.store.tables import (
     Template,
     UserData,
     Vm,
-    Volume,
     Zone,
 )
 
@@ -74,16 +74,24 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
     podid: Annotated[str | None, Ref(Pod), "list only VMs in this pod"] = None
     clusterid: Annotated[str | None, Ref(Cluster), "list only VMs in this cluster"] = None
     storageid: Annotated[str | None, Ref(StoragePool), "list only VMs with a volume in this pool"] = None
-    hypervisor: Annotated[str | None, "the hypervisor: KVM, as all VMs here have"] = None
-    haenable: Annotated[bool | None, "true for VMs that another host takes over; none is"] = None
-    vpcid: Annotated[str | None, "list only VMs in this VPC; there are none"] = None
+    hypervisor: Annotated[str | None, "the hypervisor: KVM, as all VMs here have", AllAre("KVM")] = None
+    haenable: Annotated[bool | None, "true for VMs that another host takes over; none is", AllAre(False)] = (
+        None
+    )
+    vpcid: Annotated[str | None, "list only VMs in this VPC; there are none", AllAre(None)] = None
+    displayvm: ShownToUsers = None
+    forvirtualnetwork: Annotated[bool | None, "false for VMs in shared networks: none", AllAre(True)] = None
+    isvnf: Annotated[bool | None, "true for network appliances: none", AllAre(False)] = None
+    securitygroupid: Annotated[str | None, "VMs in this security group: none", AllAre(None)] = None
+    autoscalevmgroupid: Annotated[str | None, "VMs of this group: none", AllAre(None)] = None
+    backupofferingid: Annotated[str | None, "VMs with this backup offering: none", AllAre(None)] = None
+    userid: Annotated[str | None, Unsupported("VMs belong to accounts, whichever user asked for them")] = None
+    retrieveonlyresourcecount: CountAnyway = False
     details: Annotated[list[str] | None, NoEffect("all parts of the answer are always there")] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Tenants' VMs only."""
         query = query.where(Vm.kind == VmKind.user)
-        if (self.hypervisor or "KVM").upper() != "KVM" or self.haenable or self.vpcid:
-            return query.where(Vm.id.is_(None))
         if self.state is not None:
             is_present = Vm.state.not_in((VmState.destroyed, VmState.expunging))
             query = query.where(is_present if self.state == PRESENT else Vm.state == self.state)
@@ -97,20 +105,7 @@ class ListVirtualMachines(OwnedListCommand, kw_only=True, frozen=True):
         if self.affinitygroupid:
             members = select(AffinityMember.vm_id).where(AffinityMember.group_id == self.affinitygroupid)
             query = query.where(Vm.id.in_(members))
-        return self._by_place(query)
-
-    def _by_place(self, query: Select[Any]) -> Select[Any]:
-        """Where they run, or have their disks."""
-        if self.podid:
-            query = query.where(Vm.host_id.in_(select(Host.id).where(Host.pod_id == self.podid)))
-        if self.clusterid:
-            query = query.where(Vm.host_id.in_(select(Host.id).where(Host.cluster_id == self.clusterid)))
-        if self.storageid:
-            volumes = select(Volume.vm_id).where(
-                Volume.pool_id == self.storageid, Volume.removed.is_(None), Volume.vm_id.is_not(None)
-            )
-            query = query.where(Vm.id.in_(volumes))
-        return query
+        return by_place(query, pod_id=self.podid, cluster_id=self.clusterid, pool_id=self.storageid)
 
 
 class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):

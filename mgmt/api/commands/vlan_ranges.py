@@ -9,13 +9,23 @@ from mgmt.api.access import ROOT, Ref
 from mgmt.api.addresses import AddressRange, read_range
 from mgmt.api.call import Call
 from mgmt.api.commands.pods import check_no_overlap
-from mgmt.api.lists import Equals, ListCommand
+from mgmt.api.lists import AllAre, Equals, ListCommand
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import VLAN_RANGE
 from mgmt.model.errors import InUse, MissingParameter, ParameterError
 from mgmt.model.states import AddressState
-from mgmt.store.tables import Account, Domain, PhysicalNetwork, Project, PublicAddress, VlanRange, Zone
+from mgmt.store.tables import (
+    Account,
+    Domain,
+    Network,
+    PhysicalNetwork,
+    Pod,
+    Project,
+    PublicAddress,
+    VlanRange,
+    Zone,
+)
 
 UNTAGGED = "vlan://untagged"
 VLAN_ID = re.compile(r"^(?:vlan://)?(\d{1,4})$")
@@ -37,6 +47,9 @@ class ListVlanIpRanges(ListCommand, kw_only=True, frozen=True):
     domainid: Annotated[str | None, Ref(Domain), Equals(VlanRange.domain_id)] = None
     account: Annotated[str | None, "list only those for the account of this name"] = None
     projectid: Annotated[str | None, Ref(Project)] = None
+    forvirtualnetwork: Annotated[bool | None, "false for those of shared networks: none", AllAre(True)] = None
+    networkid: Annotated[str | None, Ref(Network), "of this shared network: none", AllAre(None)] = None
+    podid: Annotated[str | None, Ref(Pod), "of this pod's guests: none", AllAre(None)] = None
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Those that an account or a project has alone."""

@@ -10,7 +10,7 @@ from mgmt.alloc.limits import reserve_all
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.snapshots import check_kept
-from mgmt.api.lists import Equals, OwnedListCommand
+from mgmt.api.lists import AllAre, CountAnyway, Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
 from mgmt.api.params import wrong_value
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
@@ -57,6 +57,9 @@ class ListVolumes(OwnedListCommand, kw_only=True, frozen=True):
     hostid: Annotated[str | None, Ref(Host), "list only volumes of this host's VMs"] = None
     podid: Annotated[str | None, Ref(Pod), "list only volumes on hosts of this pod"] = None
     clusterid: Annotated[str | None, Ref(Cluster), "list only volumes on hosts of this cluster"] = None
+    displayvolume: ShownToUsers = None
+    isencrypted: Annotated[bool | None, "true for encrypted ones: none", AllAre(False)] = None
+    retrieveonlyresourcecount: CountAnyway = False
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """System VMs' disks are not users' volumes."""

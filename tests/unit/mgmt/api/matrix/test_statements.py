@@ -10,11 +10,11 @@ import pytest
 from mgmt.api.access import Ref
 from mgmt.api.app import load_commands
 from mgmt.api.dispatch import dispatch
-from mgmt.api.lists import Listing
-from mgmt.api.params import Form
+from mgmt.api.lists import AllAre, ListCommand, Listing
+from mgmt.api.params import Form, Parameter
 from mgmt.api.registry import REGISTRY, Registered
 from mgmt.api.testing import Api, open_api
-from mgmt.model.states import VmKind
+from mgmt.model.states import ImageKind, TemplateState, VmKind
 from mgmt.store import tables
 from tests.unit.mgmt.api.matrix.people import Person, populate
 from tests.unit.mgmt.api.matrix.rows import Rows
@@ -91,6 +91,9 @@ def world(
             for kind in (VmKind.router, VmKind.console):
                 for _ in range(MANY):
                     session.get_one(tables.Vm, rows.another(tables.Vm, root)).kind = kind
+            for _ in range(MANY):
+                iso = session.get_one(tables.Template, rows.another(tables.Template, root))
+                iso.kind, iso.state = ImageKind.iso, TemplateState.ready
         yield World(api, root, made)
 
 
@@ -126,6 +129,31 @@ def test_capacities_are_summed_up_once_for_all_places(world: World, name: str) -
     names = 2  # of pods and clusters
     assert len(plain) < len(first) <= len(plain) + SUMS["listCapacity"] + names
     assert len(all_of_them) <= len(first), "\n".join(all_of_them)
+
+
+CONSTANTS = [
+    pytest.param(item, each, mark.value, id=f"{item.name} {each.name}")
+    for item in LISTS
+    for each in item.parameters
+    if (mark := each.mark(AllAre)) is not None
+]
+
+
+@pytest.mark.parametrize(("registered", "parameter", "value"), CONSTANTS)
+def test_what_is_the_same_for_all_rows_finds_all_of_them_or_none(
+    world: World, registered: Registered, parameter: Parameter, value: str | bool | None
+) -> None:
+    """No filter that CloudStack knows is passed over: its list would be of something else."""
+    assert issubclass(registered.command, ListCommand), "other lists do not look at the mark"
+    ref = parameter.mark(Ref)
+    other = "another" if ref is None else world.rows[ref.table]
+    if isinstance(value, bool):
+        other = str(not value)
+    there, _statements = world.statements(registered, 500)
+    assert there
+    assert world.statements(registered, 500, **{parameter.name: other})[0] == 0
+    if value is not None:
+        assert world.statements(registered, 500, **{parameter.name: str(value)})[0] == there
 
 
 def test_most_lists_have_rows_to_be_slow_with(world: World) -> None:
