@@ -31,13 +31,7 @@ from mgmt.model.configuration import (
 )
 from mgmt.model.states import VmState
 from mgmt.store.configured import all_values
-from mgmt.store.tables import (
-    Cluster,
-    Host,
-    Pod,
-    ServiceOffering,
-    Vm,
-)
+from mgmt.store.tables import Host, ServiceOffering, Vm
 
 _TAKING = (VmState.starting, VmState.running, VmState.stopping, VmState.migrating)
 _SETTINGS = (
@@ -129,11 +123,7 @@ class Room:
     def hosts(self, query: Any) -> Any:
         """The query, about the hosts that the demand may be for."""
         demand = self._demand
-        query = (
-            query.join(Cluster, Cluster.id == Host.cluster_id)
-            .join(Pod, Pod.id == Host.pod_id)
-            .where(Host.zone_id == demand.zone_id, Host.removed.is_(None))
-        )
+        query = query.where(Host.zone_id == demand.zone_id, Host.removed.is_(None))
         if self._used is not None:
             query = query.outerjoin(self._used, self._used.c.host_id == Host.id)
         return query if demand.host_id is None else query.where(Host.id == demand.host_id)

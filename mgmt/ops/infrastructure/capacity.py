@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from sqlalchemy import case, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Float, and_, case, cast, func, select
+from sqlalchemy.orm import Session, aliased
 
 from mgmt.model.configuration import (
     CPU_OVERPROVISIONING,
@@ -24,6 +24,7 @@ from mgmt.model.states import AddressState, VmState
 from mgmt.store.configured import all_values, configured_column
 from mgmt.store.tables import (
     Cluster,
+    ConfigurationValue,
     Host,
     ImageStore,
     Network,
@@ -196,9 +197,14 @@ def pool_capacities(session: Session, only: Sequence[str] | None = None) -> list
 
 
 def _pools_of_clusters(session: Session) -> list[Capacity]:
-    """Space in use and space promised of all pools of each cluster; two statements."""
-    at: Any = {Scope.pool: StoragePool.id.expression, Scope.zone: StoragePool.zone_id.expression}
-    factor = configured_column(STORAGE_OVERPROVISIONING, at).label("factor")
+    """Space in use and space promised of all pools of each cluster; two statements.
+
+    Few pools have a factor of their own, so that is joined; what holds for the others is asked once a place.
+    """
+    item, own = STORAGE_OVERPROVISIONING, aliased(ConfigurationValue)
+    is_own = and_(own.name == item.name, own.scope == Scope.pool.value, own.scope_id == StoragePool.id)
+    of_zone: Any = {Scope.zone: StoragePool.zone_id.expression}
+    factor = func.coalesce(cast(own.value, Float), configured_column(item, of_zone))
     places = (StoragePool.zone_id, StoragePool.pod_id, StoragePool.cluster_id)
     there = StoragePool.removed.is_(None)
     sizes = (
@@ -208,11 +214,14 @@ def _pools_of_clusters(session: Session) -> list[Capacity]:
         .group_by(*places)
     )
     promised = {(zone, pod, cluster): int(size) for zone, pod, cluster, size in session.execute(sizes)}
-    pools = select(*places, factor, func.sum(StoragePool.used), func.sum(StoragePool.capacity))
+    pools = (
+        select(*places, factor, func.sum(StoragePool.used), func.sum(StoragePool.capacity))
+        .outerjoin(own, is_own)
+        .where(there)
+        .group_by(*places, own.value)
+    )
     found = []
-    for zone, pod, cluster, times, used, size in session.execute(
-        pools.where(there).group_by(*places, factor)
-    ):
+    for zone, pod, cluster, times, used, size in session.execute(pools):
         where: dict[str, Any] = {"zone_id": zone, "pod_id": pod, "cluster_id": cluster}
         found.append(Capacity(type=CapacityType.storage, used=int(used), total=int(size), **where))
         # Pools of one place may have different factors: what is promised there is counted with the first.
