@@ -41,7 +41,7 @@ def start_runtime(opened: Opened, prepare: Callable[[Runtime], None] | None = No
     locks = Locks()
     if not is_sqlite(config.database_url):
         records = open_engine(config.database_url)
-        for engine in (opened.database.engine, beating.engine, records):
+        for engine in (*opened.database.engines, *beating.engines, records):
             servers.fence(engine, me)
         locks = SharedLocks(opened.database.engine, end)
     authority = Authority(config.pki_dir)

@@ -136,9 +136,9 @@ def _alert_name(kind: int) -> str:
 
 
 def _connections(database: Database) -> GaugeMetricFamily:
-    family = _family("database_connections", "Connections of the pool", "state")
-    pool = database.engine.pool
-    if isinstance(pool, QueuePool):
-        family.add_metric(("used",), pool.checkedout())
-        family.add_metric(("idle",), pool.checkedin())
+    family = _family("database_connections", "Connections of the pools", "state")
+    pools = [engine.pool for engine in database.engines if isinstance(engine.pool, QueuePool)]
+    if pools:
+        family.add_metric(("used",), sum(pool.checkedout() for pool in pools))
+        family.add_metric(("idle",), sum(pool.checkedin() for pool in pools))
     return family

@@ -34,7 +34,7 @@ def aggregate(database: Database, moment: datetime) -> int:
 
 def forget_spans(session: Session, before: datetime) -> None:
     """Delete spans that ended before a moment and are in records already."""
-    done = _done(session)
+    done = last_day(session)
     if done is not None:
         limit = min(before, _start(done) + DAY)
         session.execute(delete(UsageSpan).where(UsageSpan.ended < limit))
@@ -61,7 +61,7 @@ def _aggregate_next(database: Database, moment: datetime) -> bool:
 
 def _next_day(session: Session) -> date | None:
     """The first day without records; None while nothing was ever used."""
-    done = _done(session)
+    done = last_day(session)
     if done is not None:
         return done + DAY
     span = session.scalar(select(func.min(UsageSpan.started)))
@@ -73,11 +73,6 @@ def _next_day(session: Session) -> date | None:
 def last_day(session: Session) -> date | None:
     """The last day that is summed up."""
     mark = session.get(Setting, MARK)
-    return date.fromisoformat(mark.value) if mark else None
-
-
-def _done(session: Session) -> date | None:
-    mark = session.get(Setting, MARK, with_for_update=True)
     return date.fromisoformat(mark.value) if mark else None
 
 

@@ -13,6 +13,7 @@ from mgmt.drivers.simulated_machine import TEMPLATE_BYTES
 from mgmt.model.resources import DEFAULT_LIMITS, UNLIMITED, OwnerKind, ResourceType, limit_item
 from mgmt.model.states import TemplateState, VmKind
 from mgmt.ops import names
+from mgmt.ops.compute.instance_names import count_anew
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga, run_directly
 from mgmt.ops.workflows import run
@@ -63,6 +64,7 @@ def make_cloud(runtime: Runtime, plan: Plan) -> Mapping[str, Keys]:
         batch = Batch()
         add_tenants(batch, plan, _basics(session), places)
         batch.insert(session)
+        count_anew(session)
         return {name: _new_keys(runtime, session, name) for name in (ADMIN, TENANT)}
 
 

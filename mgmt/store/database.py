@@ -8,9 +8,11 @@ advisory lock, to all servers that share it. Readers never wait (SQLite: WAL mod
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from select import POLLIN, poll
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
 from mgmt.store.usage import watch_usage
@@ -25,6 +27,8 @@ _SETTINGS = (f"idle_in_transaction_session_timeout={IDLE_SECONDS}s", "jit=off")
 WRITE_TURN = 0x70696C657573
 POOL_CONNECTIONS = 32
 """Kept open; as many again when busy: API threads, jobs and the reconcile loop share one pool."""
+PREPARED = 500
+"""Statements that PostgreSQL keeps plans of, for each connection: a deploy and all lists are some 400."""
 
 
 class WritingSession(Session):
@@ -35,17 +39,31 @@ watch_usage(WritingSession)
 
 
 class Database:
-    """One database: `reading()` and `writing()` give a session that ends with its `with` block."""
+    """One database: `reading()` and `writing()` give a session that ends with its `with` block.
+
+    On PostgreSQL each has connections of its own. Readers' have no transactions: BEGIN and ROLLBACK would be
+    two of three round trips, and psycopg forgets with each ROLLBACK what it had prepared, so that each
+    statement would be planned anew each time.
+    """
 
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self._writer = self.engine.execution_options(pileus_writes=True)
+        self._reader = self.engine if is_sqlite(url) else open_engine(url, is_for_readers=True)
         self._turn = threading.Lock()
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """All that have connections."""
+        return tuple(dict.fromkeys((self.engine, self._reader)))
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session on one snapshot; whatever it changed is dropped at the end."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        """A session that writes nothing: what is changed in it is dropped at the end.
+
+        SQLite shows it one snapshot, PostgreSQL a new one to each statement.
+        """
+        with Session(self._reader, expire_on_commit=False, autoflush=False) as session:
             yield session
 
     @contextmanager
@@ -77,7 +95,8 @@ class Database:
 
     def close(self) -> None:
         """Close all pooled connections."""
-        self.engine.dispose()
+        for engine in self.engines:
+            engine.dispose()
 
 
 def take_turn(session: Session | Connection) -> None:
@@ -87,22 +106,28 @@ def take_turn(session: Session | Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(WRITE_TURN)))
 
 
-def open_engine(url: str, name: str = "pileus") -> Engine:
+def open_engine(url: str, name: str = "pileus", *, is_for_readers: bool = False) -> Engine:
     """The engine of a database URL (`sqlite:////var/lib/x/mgmt.db`, `postgresql+psycopg://…`).
 
-    `name` is what PostgreSQL shows of its connections (`application_name`).
+    `name` is what PostgreSQL shows of its connections (`application_name`); those for readers commit after
+    each statement, and write nothing.
     """
-    options = " ".join(f"-c {setting}" for setting in _SETTINGS)
-    engine = create_engine(
-        url,
-        connect_args={} if is_sqlite(url) else {"application_name": name, "options": options},
-        pool_pre_ping=not is_sqlite(url),
-        pool_size=POOL_CONNECTIONS,
-        max_overflow=POOL_CONNECTIONS,
-    )
-    if engine.dialect.name == "sqlite":
+    if is_sqlite(url):
+        engine = create_engine(url, pool_size=POOL_CONNECTIONS, max_overflow=POOL_CONNECTIONS)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    settings = [*_SETTINGS, "default_transaction_read_only=on"] if is_for_readers else _SETTINGS
+    engine = create_engine(
+        url,
+        connect_args={"application_name": name, "options": " ".join(f"-c {each}" for each in settings)},
+        isolation_level="AUTOCOMMIT" if is_for_readers else None,
+        pool_size=POOL_CONNECTIONS,
+        max_overflow=POOL_CONNECTIONS,
+        pool_use_lifo=True,  # a connection knows the plans of what it ran before
+    )
+    event.listen(engine, "connect", _prepare_postgres)
+    event.listen(engine, "checkout", _see_that_it_lives)
     return engine
 
 
@@ -125,3 +150,18 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("pileus_writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _prepare_postgres(connection: Any, record: object) -> None:
+    connection.prepared_max = PREPARED
+
+
+def _see_that_it_lives(connection: Any, record: object, proxy: object) -> None:
+    """Have the pool take another connection if PostgreSQL ended this one: then there is something to read.
+
+    That costs no round trip, which asking does (`pool_pre_ping`).
+    """
+    heard = poll()  # select() refuses the descriptors of a process with many
+    heard.register(connection.fileno(), POLLIN)
+    if heard.poll(0):
+        raise DisconnectionError("PostgreSQL has ended the connection, or has something to say about it")

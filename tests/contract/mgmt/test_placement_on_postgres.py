@@ -1,11 +1,14 @@
 """Hosts are chosen on PostgreSQL as on SQLite: its types are stricter, and its integers shorter."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from mgmt.alloc.affinity import APART, TOGETHER
 from mgmt.alloc.hosts import candidates, place
+from mgmt.alloc.pools import Wish
 from mgmt.alloc.room import Demand
 from mgmt.model.configuration import Scope
 from mgmt.model.configuration.items import PLANNERS
@@ -70,6 +73,29 @@ def test_every_planner_finds_the_only_host_that_fits(cloud: SmallCloud, planner:
     assert chosen(cloud, owner=cloud.domain_id) == "host1"
     with pytest.raises(NoCapacity, match=r"host2 is dedicated to somebody else"):
         chosen(cloud, tags=("ssd",), owner=cloud.domain_id)
+
+
+def test_a_host_is_looked_at_only_if_none_before_it_fits(cloud: SmallCloud) -> None:
+    """PostgreSQL would rather join hosts with all they need, and sort them all, as long as it may."""
+    wishes = frozenset({Wish(), Wish("local")})
+    demand = Demand(
+        cloud.zone_id, 1, 128, storage=wishes, account_id=cloud.account_id, domain_id=cloud.domain_id
+    )
+    asked: list[tuple[str, Any]] = []
+    with cloud.runtime.database.reading() as session:
+        engine = session.get_bind().engine
+        event.listen(engine, "before_cursor_execute", lambda *details: asked.append((details[2], details[3])))
+        place(session, demand)
+        statement, values = asked[1]  # the first is about the configuration
+        plans = (
+            session.connection().exec_driver_sql(f"explain (format json) {statement}", values).scalar_one()
+        )
+    node = plans[0]["Plan"]
+    while below := [
+        each for each in node.get("Plans", []) if each["Parent Relationship"] in ("Outer", "Inner")
+    ]:
+        (node,) = below
+    assert node["Relation Name"] == "host"
 
 
 def test_a_vm_lives_with_its_group(cloud: SmallCloud) -> None:

@@ -105,7 +105,8 @@ def test_who_is_declared_dead_is_cut_off(
     url, config = new_database(), default_config(tmp_path_factory.mktemp("home"))
     slow, other = Database(url), Database(url)
     me = servers.join(slow, config)
-    servers.fence(slow.engine, me)
+    for engine in slow.engines:
+        servers.fence(engine, me)
     assert servers.living(slow) == {me.id}
 
     def write_slowly() -> None:
