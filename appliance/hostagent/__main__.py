@@ -76,6 +76,7 @@ def load_app(config: HostAgentConfig, paths: Paths) -> Any:
         _log.warning("%s is removed, because the agent ended before it was done", name)
     try:
         _log.info("%d VMs found, because libvirt is the record", host.domains.read_back())
+        host.disk_moves.wake_all()
     except EngineError as error:
         _log.warning("VMs are read back later: %s", error)
     return create_app(host)

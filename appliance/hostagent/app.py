@@ -168,6 +168,12 @@ def _add_migration_routes(app: Flask, host: Host) -> None:
     def put_departure(uuid: str) -> Response:
         return _status(host.migrations.depart(_uuid(uuid), _document(Departure), wait=_wait()))
 
+    @app.put("/v1/domains/<uuid>/volumes/<volume>")
+    def move_disk(uuid: str, volume: str) -> Response:
+        copy = _document(VolumeFetch)
+        _require_same(_uuid(volume), copy.volume.id)
+        return _status(host.disk_moves.put(_uuid(uuid), copy, wait=_wait()))
+
     @app.put("/v1/volumes/<uuid>/fetch")
     def fetch_volume(uuid: str) -> Response:
         copy = _document(VolumeFetch)
@@ -214,8 +220,10 @@ def _add_volume_routes(app: Flask, host: Host) -> None:
 
     @app.delete("/v1/volumes/<uuid>")
     def delete_volume(uuid: str) -> Response:
+        pool = request.args.get("pool", "")
         host.fetches.stop(_uuid(uuid))
-        host.volumes.delete(_uuid(uuid), host.domains.attachments(), request.args.get("pool", ""))
+        host.disk_moves.stop(_uuid(uuid), pool)
+        host.volumes.delete(_uuid(uuid), host.domains.attachments(), pool)
         return Response(status=204)
 
     @app.get("/v1/templates")

@@ -8,7 +8,7 @@ import logging
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from appliance.hostagent.errors import Cancelled, NotFound, StepFailed
 from appliance.hostagent.hypervisor import Hypervisor
 from appliance.hostagent.operations import Operation, Operations
 from appliance.hostagent.templates import MAX_BYTES
-from appliance.hostagent.volumes import VolumeStore
+from appliance.hostagent.volumes import Attachments, VolumeStore
 from systemvm.engine.errors import EngineError
 from systemvm.engine.image_header import inspect_image
 from systemvm.spec.host import CopyState, CopyStatus, VolumeCopy
@@ -35,13 +35,13 @@ MOST_REMEMBERED = 1000
 
 
 class Copies:
-    """The copies of this host. `attachments` maps volumes to the VMs that have them."""
+    """The copies of this host. `attachments` tells which files VMs have."""
 
     def __init__(
         self,
         volumes: VolumeStore,
         hypervisor: Hypervisor,
-        attachments: Callable[[], Mapping[str, str]],
+        attachments: Callable[[], Attachments],
         *,
         backoff: float = upload.BACKOFF,
     ) -> None:
@@ -100,7 +100,7 @@ class Copies:
 
     def _work(self, document: VolumeCopy, operation: Operation) -> None:
         self._note(document, CopyState.copying)
-        source = self._volumes.find(document.volume)
+        source = self._volumes.find_used(document.volume, self._attachments())
         if source is None:
             raise NotFound(f"volume {document.volume} is gone")
         target = self._volumes.unfinished(source, _SUFFIX, document.id)
@@ -125,7 +125,7 @@ class Copies:
         _log.info("copy %s of volume %s is in the storage VM, %d bytes", document.id, document.volume, size)
 
     def _make(self, source: Path, target: Path, operation: Operation) -> None:
-        owner = self._attachments().get(source.stem, "")
+        owner = self._attachments().get(source, "")
         with self._alone(owner or source.stem, operation):
             operation.say("measuring the volume")
             target.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from appliance.hostagent.boots import Boots
 from appliance.hostagent.config import HostAgentConfig
 from appliance.hostagent.domain_xml import NAME_PREFIX, Placement, Record, digest, domain_xml, read_record
 from appliance.hostagent.errors import Conflict, NotFound, Refused, StepFailed
-from appliance.hostagent.hypervisor import Hypervisor, power_off
+from appliance.hostagent.hypervisor import Hypervisor, discard, power_off, undefine
 from appliance.hostagent.migration_door import sockets_of
 from appliance.hostagent.networks import HostNetworks
 from appliance.hostagent.operations import Operation, Operations
@@ -176,21 +176,26 @@ class Domains:
             raise operation.error
         return self.get(uuid)
 
+    def cancel(self, uuid: str, key: str, wait: float) -> bool:
+        """End the work of this `key` on a VM; whether it is not under way any more."""
+        current = self._operations.get(uuid)
+        is_it = current is not None and current.digest == key
+        return not is_it or self._operations.cancel(uuid, wait)
+
     def start_anew(self, domain: Any) -> None:
         """Power-cycle a VM at once, from the disks that it has."""
         power_off(domain, 0.0, lambda _step: None)
         self._start(domain, domain.UUIDString())
 
-    def attachments(self) -> dict[str, str]:
-        """Volume to the VM that has it, running or by definition."""
-        found = {}
-        for domain in self._hypervisor.domains():
-            uuid = domain.UUIDString()
-            for running in {False, bool(domain.isActive())}:
-                for path in plugs.plugged_disks(domain, running=running):
-                    if volume := self._volumes.volume_of(path):
-                        found[volume] = uuid
-        return found
+    def attachments(self) -> dict[Path, str]:
+        """Files of volumes to the VMs that have them, running or by definition."""
+        return {
+            path: domain.UUIDString()
+            for domain in self._hypervisor.domains()
+            for running in {False, bool(domain.isActive())}
+            for path in plugs.plugged_disks(domain, running=running)
+            if self._volumes.volume_of(path)
+        }
 
     def is_running(self, uuid: str) -> bool:
         """Whether libvirt runs it."""
@@ -237,6 +242,9 @@ class Domains:
         self, document: Domain, operation: Operation, force: bool, undo: contextlib.ExitStack
     ) -> None:
         old = self._hypervisor.find(document.id)
+        if old is not None and old.isActive():
+            operation.say("looking where its volumes are")
+            plugs.refuse_moved(old, [self._volumes.path(volume) for volume in document.volumes])
         if old is None:
             undo.callback(shutil.rmtree, self._folder(document.id), ignore_errors=True)
         self._prepare_volumes(document, operation, undo)
@@ -251,7 +259,7 @@ class Domains:
         operation.say("preparing its volumes")
         for volume in document.volumes:
             if self._volumes.ensure(volume, operation.say, operation.cancelled):
-                undo.callback(self._volumes.delete, volume.id, {})
+                undo.callback(self._volumes.delete, volume.id, {}, volume.pool)
             elif self._volumes.is_smaller(volume):
                 operation.say(f"growing volume {volume.id}")
                 if not self.grow_running(document.id, self._volumes.path(volume), volume.bytes):
@@ -287,7 +295,7 @@ class Domains:
         connection = self._hypervisor.connection()
         if old is None:
             domain = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
-            undo.callback(_discard, domain)
+            undo.callback(discard, domain)
             return domain
         if old.name() != NAME_PREFIX + document.name:
             raise Conflict(f"VM {document.id} is called {old.name().removeprefix(NAME_PREFIX)} here")
@@ -302,7 +310,7 @@ class Domains:
         for path in plugs.plugged_disks(domain, running=bool(domain.isActive())):
             volume = self._volumes.volume_of(path)
             if volume and volume not in wanted:
-                self._volumes.keep(volume)
+                self._volumes.keep_file(path)
 
     def _power(
         self, domain: Any, document: Domain, placement: Placement, operation: Operation, force: bool
@@ -341,11 +349,10 @@ class Domains:
             power_off(domain, 0.0, operation.say)
             operation.say("removing its volumes")
             disks = plugs.plugged_disks(domain, running=False)
-            _undefine(domain)
-            for path in disks:
-                volume = self._volumes.volume_of(path)
-                if volume and not keep_volumes and not self._volumes.is_kept(volume):
-                    self._volumes.delete(volume, {})
+            undefine(domain)
+            for path in disks if not keep_volumes else ():
+                if self._volumes.volume_of(path):
+                    self._volumes.remove_file(path)
         operation.say("removing its files")
         shutil.rmtree(sockets_of(uuid), ignore_errors=True)
         shutil.rmtree(self._folder(uuid), ignore_errors=True)
@@ -385,16 +392,3 @@ def _named(name: str, operation: Operation, work: Callable[[Operation], None]) -
         work(operation)
     except (EngineError, libvirt.libvirtError, OSError) as error:
         raise StepFailed(f"VM {name}", operation.step, str(error)) from error
-
-
-def _discard(domain: Any) -> None:
-    power_off(domain, 0.0, lambda _step: None)
-    _undefine(domain)
-
-
-def _undefine(domain: Any) -> None:
-    domain.undefineFlags(
-        libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-        | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    )

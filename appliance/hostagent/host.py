@@ -12,6 +12,7 @@ import msgspec
 
 from appliance.hostagent.config import HostAgentConfig
 from appliance.hostagent.copies import Copies
+from appliance.hostagent.disk_moves import DiskMoves
 from appliance.hostagent.domains import Domains
 from appliance.hostagent.errors import Conflict
 from appliance.hostagent.eviction import Evictor
@@ -56,6 +57,7 @@ class Host:
         self._unanswered: dict[str, Operation] = {}
         self.migrations = Migrations(self.hypervisor, self.domains, self.volumes)
         self.fetches = VolumeFetches(self.volumes)
+        self.disk_moves = DiskMoves(self.hypervisor, self.domains, self.volumes, paths.domains)
 
     def _files_in_use(self) -> set[Path] | None:
         try:
@@ -91,7 +93,7 @@ class Host:
         `replace` makes one that is there anew, of its base; no VM may run with it then. What takes longer
         than `wait` seconds goes on, and the answer says `preparing`.
         """
-        owner = self.domains.attachments().get(volume.id, "")
+        owner = self.domains.attachments().get(self.volumes.path(volume), "")
         if replace and owner and self.domains.is_running(owner):
             raise Conflict(f"volume {volume.id} is in use by running VM {owner}: stop it first")
         make = self.volumes.replace if replace else self.volumes.ensure
@@ -111,14 +113,14 @@ class Host:
         if operation.error:
             raise operation.error
         if not replace:  # one that is there stays whatever it was: its VM's, or of its own
-            self.volumes.keep(volume.id)
+            self.volumes.keep(volume.id, volume.pool)
         return self._settle(volume)
 
     def _settle(self, volume: Volume) -> HostVolume:
         attached = self.domains.attachments()
         if self.volumes.is_smaller(volume):
-            owner = attached.get(volume.id, "")
             path = self.volumes.path(volume)
+            owner = attached.get(path, "")
             if not owner or not self.domains.grow_running(owner, path, volume.bytes):
                 self.volumes.grow(volume)
         return self.volumes.get(volume.id, attached)

@@ -139,6 +139,21 @@ def power_off(domain: Any, grace: float, say: Callable[[str], None]) -> None:
         domain.destroy()
 
 
+def undefine(domain: Any) -> None:
+    """Let libvirt forget a VM that does not run; its disks stay."""
+    domain.undefineFlags(
+        libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    )
+
+
+def discard(domain: Any) -> None:
+    """Stop a VM at once and forget it."""
+    power_off(domain, 0.0, lambda _step: None)
+    undefine(domain)
+
+
 def device_elements(domain: Any, tag: str, *, running: bool) -> list[ET.Element]:
     """The `interface` or `disk` elements of a running VM, or of its definition."""
     flags = 0 if running else libvirt.VIR_DOMAIN_XML_INACTIVE

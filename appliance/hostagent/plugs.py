@@ -1,7 +1,7 @@
 """What must be plugged, unplugged or replugged on a running VM: a pure plan, then its execution."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from appliance.hostagent.domain_xml import (
     serial_of,
     target_name,
 )
+from appliance.hostagent.errors import Conflict
 from systemvm.spec.host import Domain, DomainNic, Volume
 
 
@@ -81,6 +82,19 @@ def used_files(domain: Any) -> set[Path]:
         for element in hypervisor.device_elements(domain, "disk", running=running):
             found |= {Path(source.get("file", "")) for source in element.iter("source") if source.get("file")}
     return found
+
+
+def refuse_moved(domain: Any, files: Iterable[Path]) -> None:
+    """Raise Conflict if a running VM has the volume of one of these files in another file.
+
+    It moved since that was written: nobody may plug the old file, or make a new one in its place.
+    """
+    plugged = {path.name: path for path in plugged_disks(domain, running=True)}
+    for file in files:
+        if plugged.get(file.name, file) != file:
+            raise Conflict(
+                f"volume {file.stem} is in {plugged[file.name].parent} by now, not in {file.parent}"
+            )
 
 
 def converge(domain: Any, document: Domain, placement: Placement, say: Callable[[str], None]) -> None:

@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from appliance.hostagent.errors import Conflict, NoRoom, NotFound, Refused
@@ -16,6 +17,8 @@ from systemvm.engine.command import run
 from systemvm.engine.errors import CommandError
 from systemvm.spec.host import HostVolume, Volume
 
+#: Files to the VMs that have them, running or by their definitions.
+Attachments = Mapping[Path, str]
 _SUFFIX = ".qcow2"
 #: What lies beside volumes while they are made.
 _UNFINISHED = (".new", ".part", ".part.origin")
@@ -56,6 +59,11 @@ class VolumeStore:
         folders = (folder for name, folder in self.pools().items() if pool in ("", name))
         candidates = (folder / f"{volume_id}{_SUFFIX}" for folder in folders)
         return next((path for path in candidates if path.exists()), None)
+
+    def find_used(self, volume_id: str, attached: Attachments) -> Path | None:
+        """The file of a volume that a VM has; any if none has. A volume that moves has two."""
+        used = (path for path in attached if self.volume_of(path) == volume_id)
+        return next(used, None) or self.find(volume_id)
 
     def volume_of(self, path: Path) -> str:
         """The id of the volume in a file; empty if it is none of ours."""
@@ -133,7 +141,7 @@ class VolumeStore:
         if volume.base is None or not volume.base.once:
             base = self.templates_for(path).base(volume.base, say, cancelled) if volume.base else None
             say(f"making volume {volume.id}")
-            run(_create_argv(path, volume.bytes, base))
+            run(create_argv(path, volume.bytes, base))
             return
         self.templates_for(path).take(volume.base, path, say, cancelled)
         header = read_header(path)
@@ -169,36 +177,40 @@ class VolumeStore:
         """Let it outlive the VM that it is attached to."""
         path = self.find(volume_id, pool)
         if path is not None:
+            self.keep_file(path)
+
+    def keep_file(self, path: Path) -> None:
+        """Let a volume in this file outlive its VM."""
+        if path.exists():
             path.with_suffix(".keep").touch(mode=0o600)
 
-    def is_kept(self, volume_id: str) -> bool:
-        """Whether it outlives its VM."""
-        path = self.find(volume_id)
-        return path is not None and path.with_suffix(".keep").exists()
+    def remove_file(self, path: Path) -> None:
+        """Remove a volume that a VM had in this file, unless it outlives it. Raises PoolLost."""
+        if path.with_suffix(".keep").exists():
+            return
+        if not path.exists() and self._shared is not None:
+            self._shared.require_all()  # it may be in one that is not mounted
+        path.unlink(missing_ok=True)
 
-    def delete(self, volume_id: str, attached: dict[str, str], pool: str = "") -> None:
-        """Remove it, of that pool alone if one is named; gone already is fine. Raises Conflict, PoolLost.
-
-        `attached` maps volumes to VMs.
-        """
-        path = self.find(volume_id, pool)
-        # What is attached is another file if the named pool has none.
-        if volume_id in attached and (path is not None or not pool):
-            raise Conflict(f"volume {volume_id} is attached to VM {attached[volume_id]}: detach it first")
+    def delete(self, volume_id: str, attached: Attachments, pool: str = "") -> None:
+        """Remove it, of that pool alone if one is named; gone already is fine. Raises Conflict, PoolLost."""
+        path = self.find(volume_id, pool) if pool else self.find_used(volume_id, attached)
+        if path is not None and path in attached:
+            raise Conflict(f"volume {volume_id} is attached to VM {attached[path]}: detach it first")
         if path is not None:
             path.unlink(missing_ok=True)
             path.with_suffix(".keep").unlink(missing_ok=True)
         elif self._shared is not None and pool not in self._pools:
             self._shared.require_all()  # it may be in one that is not mounted
 
-    def get(self, volume_id: str, attached: dict[str, str]) -> HostVolume:
+    def get(self, volume_id: str, attached: Attachments) -> HostVolume:
         """One volume. Raises NotFound."""
-        path = self.find(volume_id)
+        path = self.find_used(volume_id, attached)
         if path is None:
             raise NotFound(f"no volume {volume_id} on this host")
         return self._describe(path, attached)
 
-    def list(self, attached: dict[str, str]) -> list[HostVolume]:
+    def list(self, attached: Attachments) -> list[HostVolume]:
         """All volumes of all pools."""
         found = []
         for folder in self.pools().values():
@@ -207,7 +219,7 @@ class VolumeStore:
                     found.append(self._describe(path, attached))
         return found
 
-    def _describe(self, path: Path, attached: dict[str, str]) -> HostVolume:
+    def _describe(self, path: Path, attached: Attachments) -> HostVolume:
         pools = (*self._pools.items(), *self._shared_items())
         pool = next(name for name, folder in pools if folder == path.parent)
         return HostVolume(
@@ -215,7 +227,7 @@ class VolumeStore:
             pool=pool,
             bytes=read_header(path).virtual_size,
             allocated=path.stat().st_blocks * 512,
-            domain=attached.get(path.stem, ""),
+            domain=attached.get(path, ""),
         )
 
 
@@ -225,7 +237,8 @@ def _is_full(error: CommandError | OSError) -> bool:
     return os.strerror(errno.ENOSPC) in error.stderr
 
 
-def _create_argv(path: Path, size: int, base: Path | None) -> tuple[str, ...]:
+def create_argv(path: Path, size: int, base: Path | None) -> tuple[str, ...]:
+    """How a volume's file is made."""
     if base is None:
         return ("qemu-img", "create", "-q", "-f", "qcow2", str(path), str(size))
     header = read_header(base)

@@ -140,6 +140,10 @@ class HostAgent(CertifiedCalls):
         """Fetch a volume from another host; whether it is here now."""
         return self._long("PUT", f"/v1/volumes/{copy.volume.id}/fetch", _Fetched, copy).done
 
+    def move_disk(self, domain_id: str, copy: VolumeFetch) -> DomainStatus:
+        """Move a volume of a running VM to another pool."""
+        return self._work("PUT", f"/v1/domains/{domain_id}/volumes/{copy.volume.id}", copy)
+
     def fetch_base(self, copy: VolumeFetch) -> bool:
         """Have the template of a volume that will come from another host; whether it is here now."""
         return self._long("PUT", f"/v1/volumes/{copy.volume.id}/base", _Fetched, copy).done

@@ -11,7 +11,7 @@ from mgmt.model.configuration import (
     STORAGE_OVERPROVISIONING,
     Scope,
 )
-from mgmt.model.errors import NoCapacity, Unavailable
+from mgmt.model.errors import NoCapacity, ParameterError, Unavailable
 from mgmt.model.pools import StorageType
 from mgmt.model.states import VolumeKind
 from mgmt.store.configured import Values, all_values
@@ -98,14 +98,24 @@ def place_volume(session: Session, host_id: str, size: int, wish: Wish = ANY) ->
     values = all_values(session, (STORAGE_OVERPROVISIONING, POOL_ALLOCATED_LIMIT, POOL_USED_LIMIT))
     refusals = []
     for pool in session.scalars(query.order_by(StoragePool.created, StoragePool.id)).all():
-        missing = ", ".join(sorted(set(wish.tags) - set(pool.tags)))
-        lacks = f"lacks the offering's storage tags {missing}" if missing else ""
-        reason = lacks or _why_not(session, pool, size, values)
+        reason = lacking_tags(pool, wish) or _why_not(session, pool, size, values)
         if not reason:
             return pool
         refusals.append(f"pool {pool.name} {reason}")
     why = "; ".join(refusals) or f"its host reaches no {wish}"
     raise NoCapacity(f"no storage pool for a volume of {size / _GIB:.1f} GiB: {why}")
+
+
+def lacking_tags(pool: StoragePool, wish: Wish) -> str:
+    """Which tags a pool lacks of those that it must have, as the end of a sentence; empty if it has all."""
+    missing = ", ".join(sorted(set(wish.tags) - set(pool.tags)))
+    return f"lacks the offering's storage tags {missing}" if missing else ""
+
+
+def require_tags(pool: StoragePool, wish: Wish) -> None:
+    """Raise ParameterError unless a pool has the tags that a volume in it needs."""
+    if words := lacking_tags(pool, wish):
+        raise ParameterError(f"storage pool {pool.name} {words}")
 
 
 def require_room(session: Session, pool: StoragePool, more: int) -> None:

@@ -61,6 +61,7 @@ def _domains(session: Session, report: Report, busy: set[str]) -> Iterator[Findi
     here = {vm.id: vm for vm in session.scalars(placed)}
     known = set(session.scalars(select(Vm.id).where(Vm.removed.is_(None))))
     running = {status.id for status in report.domains if status.state == "running"}
+    worked_on = {status.id for status in report.domains if status.state == "preparing"}
     for status in report.domains:
         if status.id in busy:
             continue
@@ -71,7 +72,7 @@ def _domains(session: Session, report: Report, busy: set[str]) -> Iterator[Findi
             problem = f"runs on host {host.name}, where it should not be"
             yield Finding("VM", status.id, status.name, problem, "stop it with forced=true, start it")
     for vm in here.values():
-        if vm.state == VmState.running and vm.id not in running and vm.id not in busy:
+        if vm.state == VmState.running and vm.id not in running | worked_on | busy:
             problem = f"is Running, but host {host.name} does not run it"
             yield Finding("VM", vm.id, vm.name, problem, "wait for the next look, or start it")
 
@@ -108,8 +109,16 @@ def _copies(
     pools = {pool.id: pool for pool in session.scalars(select(StoragePool).where(StoragePool.id.in_(ids)))}
     for row, volume in here:
         places = [pools[key] for key in (row.pool_id, row.target_pool_id) if key is not None]
-        if places and not any(_has(pool, host, volume) for pool in places) and not {row.id, row.vm_id} & busy:
-            problem = f"has an old copy in pool {volume.pool} of host {host.name}: it is in {places[0].name}"
+        if not places or _has(places[0], host, volume) or {row.id, row.vm_id} & busy:
+            continue
+        where = f"pool {volume.pool} of host {host.name}"
+        if any(_has(pool, host, volume) for pool in places):
+            if volume.domain and volume.domain == row.vm_id:
+                problem = f"moved to {where} while its VM ran, but its row says {places[0].name}"
+                repair = "wait for the next look: what the VM has counts"
+                yield Finding("volume", row.id, row.name, problem, repair)
+        else:
+            problem = f"has an old copy in {where}: it is in {places[0].name}"
             repair = "wait ten minutes: the copy goes once the host of that pool is seen to have the volume"
             yield Finding("volume", row.id, row.name, problem, repair)
 

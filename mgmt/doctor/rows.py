@@ -42,6 +42,7 @@ MOVING = (VmState.starting, VmState.stopping, VmState.migrating, VmState.expungi
 #: What a job may be about whose row is another one.
 WITH = ("network_id", "vm_id", "volume_id")
 ACCOUNTS_AT_ONCE = 500
+REPAIRS = {VolumeState.migrating: "wait for the next look: it asks the hosts which file of it counts"}
 UNSETTLED = (VmSnapshotState.creating, VmSnapshotState.reverting, VmSnapshotState.expunging)
 
 
@@ -111,7 +112,8 @@ def _unfinished(session: Session, busy: set[str]) -> Iterator[Finding]:
         for row in session.scalars(select(table).where(table.state.in_(states), table.removed.is_(None))):
             if not {row.id, *(getattr(row, name, None) for name in WITH)} & busy:
                 problem = f"is in state {row.state}, but no job is about it"
-                yield Finding(kind, row.id, _name(row), problem, "restart its network, or delete it")
+                repair = REPAIRS.get(row.state, "restart its network, or delete it")
+                yield Finding(kind, row.id, _name(row), problem, repair)
 
 
 def _addresses(session: Session, busy: set[str]) -> Iterator[Finding]:

@@ -75,6 +75,10 @@ class KvmDriver:
         """See Driver."""
         return self._agent(host).fetch_volume(copy)
 
+    def move_disk(self, host: HostEndpoint, domain_id: str, copy: VolumeFetch) -> DomainStatus:
+        """See Driver."""
+        return self._agent(host).move_disk(domain_id, copy)
+
     def fetch_base(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
         """See Driver."""
         return self._agent(host).fetch_base(copy)

@@ -70,6 +70,13 @@ class Driver(Protocol):
     def fetch_volume(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
         """Fetch a volume that no VM uses from another host, unless it is here; whether it is now."""
 
+    def move_disk(self, host: HostEndpoint, domain_id: str, copy: VolumeFetch) -> DomainStatus:
+        """Move a volume of a running VM to another pool that the host reaches, while the guest goes on.
+
+        There already is fine. The file in the old pool stays, used by nobody. `preparing` while it is copied;
+        `delete_volume` of the new one ends that, and is refused once the VM has it.
+        """
+
     def fetch_base(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
         """Have the template that a volume is based on which will come from another host; whether it is here.
 

@@ -87,10 +87,10 @@ class SimulatedHost(Files):
         """Where a volume is; a place without it if it is nowhere."""
         return next((files for files in self.all_files() if volume_id in files.volumes), self)
 
-    def owner(self, volume_id: str) -> str:
-        """The VM that has a volume, by its document here."""
+    def owner(self, volume_id: str, pool: str = "") -> str:
+        """The VM that has a volume, in a pool if one is named, by its document here."""
         for domain in self.domains.values():
-            if any(volume.id == volume_id for volume in domain.volumes):
+            if any(volume.id == volume_id and pool in ("", volume.pool) for volume in domain.volumes):
                 return domain.id
         return ""
 

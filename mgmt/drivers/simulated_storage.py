@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from mgmt.agents.errors import AgentConflict, AgentFailed, AgentRefused
 from mgmt.drivers.simulated_host import GIB, Files, SharedFolder, SimulatedHost, host_volume
 from systemvm.spec.host import Domain, PoolSpace, Power, SharedPool, Volume, VolumeFetch
@@ -46,6 +48,9 @@ def take_volumes(host: SimulatedHost, domain: Domain, all_hosts: Iterable[Simula
         files, owner = files_of(host, volume), host.owner(volume.id)
         if owner and owner != domain.id:
             raise AgentFailed(f"host {host.name}", f"volume {volume.id} is in use by VM {owner}")
+        if owner and not host.owner(volume.id, volume.pool) and host.status[owner].state == "running":
+            words = f"volume {volume.id} is in another pool by now, not in {volume.pool}"
+            raise AgentFailed(f"host {host.name}", words)
         if volume.pool in host.shared and domain.power is Power.running:
             _check_unused(host, volume, all_hosts)
         files.volumes[volume.id] = host_volume(volume, domain.id)
@@ -63,6 +68,30 @@ def fetch(host: SimulatedHost, source: SimulatedHost | None, copy: VolumeFetch) 
     here.snapshots[volume.id] |= there.snapshots[volume.id]
     if copy.keep:
         here.kept.add(volume.id)
+
+
+def moved(host: SimulatedHost, domain: Domain, copy: VolumeFetch) -> Domain:
+    """What a running VM's document is once one of its volumes is in another pool; see Driver.move_disk.
+
+    Raises AgentRefused.
+    """
+    volume, there = copy.volume, files_of(host, copy.volume)
+    old = next((one for one in domain.volumes if one.id == volume.id), None)
+    if old is None:
+        raise AgentRefused(f"host {host.name}", f"VM {domain.id} does not have volume {volume.id} plugged in")
+    if old.pool == volume.pool:
+        return domain
+    if domain.power is not Power.running:
+        raise AgentRefused(f"host {host.name}", f"VM {domain.id} does not run, so none of its volumes moves")
+    here = files_of(host, old)
+    if here.snapshots[volume.id]:
+        raise AgentRefused(f"host {host.name}", f"volume {volume.id} has VM snapshots")
+    there.remove(volume.id)
+    there.volumes[volume.id] = host_volume(volume, domain.id)
+    if copy.keep:
+        there.kept.add(volume.id)
+    volumes = tuple(volume if one.id == volume.id else one for one in domain.volumes)
+    return msgspec.structs.replace(domain, volumes=volumes)
 
 
 def source_of(host: SimulatedHost, source: SimulatedHost | None, copy: VolumeFetch) -> Files:

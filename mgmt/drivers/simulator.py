@@ -25,6 +25,7 @@ from mgmt.drivers.simulated_storage import (
     fetch,
     files_of,
     give_up,
+    moved,
     source_of,
     take_volumes,
 )
@@ -194,6 +195,14 @@ class Simulator(SimulatedEnds):
             return True
 
     @_met
+    def move_disk(self, host: HostEndpoint, domain_id: str, copy: VolumeFetch) -> DomainStatus:
+        """See Driver."""
+        check(f"host {host.name}", copy, VolumeFetch)
+        with self._domain(host, domain_id) as (found, domain):
+            found.domains[domain_id] = moved(found, domain, copy)
+            return found.status[domain_id]
+
+    @_met
     def fetch_base(self, host: HostEndpoint, copy: VolumeFetch) -> bool:
         """See Driver."""
         found = self.host(host)
@@ -280,9 +289,9 @@ class Simulator(SimulatedEnds):
         """See Driver."""
         found = self.host(host)
         with self._locks[found.address]:
-            owner = found.owner(volume_id)
+            owner = found.owner(volume_id, pool)
             files = found.files(pool) if pool else found.files_with(volume_id)
-            if owner and (not pool or (files is not None and volume_id in files.volumes)):
+            if owner:
                 raise AgentConflict(f"host {host.name}", f"volume {volume_id} is attached to VM {owner}")
             if files is not None:
                 files.remove(volume_id)
@@ -292,9 +301,13 @@ class Simulator(SimulatedEnds):
         """See Driver."""
         found = self.host(host)
         with self._locks[found.address]:
-            owners = {volume.id: domain.id for domain in found.domains.values() for volume in domain.volumes}
+            owners = {
+                (volume.id, volume.pool): domain.id
+                for domain in found.domains.values()
+                for volume in domain.volumes
+            }
             shown = [
-                msgspec.structs.replace(volume, domain=owners.get(volume.id, ""))
+                msgspec.structs.replace(volume, domain=owners.get((volume.id, volume.pool), ""))
                 for files in found.all_files()
                 for volume in list(files.volumes.values())
             ]

@@ -22,6 +22,7 @@ DELETE_VM_SNAPSHOT: Final = "delete_vm_snapshot"  # snapshot_id, vm_id (in state
 
 MIGRATE_VM: Final = "migrate_vm"  # vm_id, host_id=None (the best), pools={} (volume id to pool id there)
 MOVE_VOLUMES: Final = "move_volumes"  # pools (volume id to pool id), vm_id=None (stopped, all its volumes)
+MOVE_RUNNING_VOLUMES: Final = "move_running_volumes"  # vm_id, pools (volume id to pool id)
 
 CREATE_VOLUME: Final = "create_volume"  # volume_id, vm_id=None (attach to it)
 ATTACH_VOLUME: Final = "attach_volume"  # volume_id, vm_id, device=None

@@ -81,6 +81,10 @@ class Saga:
         done: T = outcome["result"]
         return done
 
+    def tell(self, text: str) -> None:
+        """Show how far the step is that is being done."""
+        self._say(text)
+
     def on_failure(self, name: str, function: Callable[[], object]) -> None:
         """Something to do if a later step fails; for steps that leave traces even when they fail."""
         self._undo.append((name, function))

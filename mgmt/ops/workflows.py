@@ -11,7 +11,7 @@ from mgmt.ops.machines import system_vm_moves, system_vm_workflows
 from mgmt.ops.network import networks, rules
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
-from mgmt.ops.storage import exports, snapshots, volume_moves, volume_sizes, volumes
+from mgmt.ops.storage import exports, running_moves, snapshots, volume_moves, volume_sizes, volumes
 from mgmt.ops.tenancy import accounts, domains, projects
 
 Workflow = Callable[..., None]
@@ -41,6 +41,7 @@ WORKFLOWS: Mapping[str, Workflow] = {
     names.DELETE_VM_SNAPSHOT: vm_snapshots.delete_vm_snapshot,
     names.MIGRATE_VM: migration.migrate_vm,
     names.MOVE_VOLUMES: volume_moves.move_volumes,
+    names.MOVE_RUNNING_VOLUMES: running_moves.move_running_volumes,
     names.CREATE_VOLUME: volumes.create_volume,
     names.ATTACH_VOLUME: volumes.attach_volume,
     names.DETACH_VOLUME: volumes.detach_volume,

@@ -28,21 +28,29 @@ _OFF = ("stopped", "crashed", "failed")
 def with_misplaced(
     session: Session, reports: Sequence[tuple[str, Sequence[DomainStatus], Sequence[HostVolume]]]
 ) -> set[str]:
-    """Ids of the hosts that say they have what a row says is on another; two statements.
+    """Ids of the hosts that say they have what a row says is on another, or in another pool; two statements.
 
     `reports` are hosts' ids with their VMs and volumes. What of it is stale, `remove_stale` decides.
     """
-    placed = {(host_id, volume.id) for host_id, _, volumes in reports for volume in volumes}
-    off = {(host_id, vm.id) for host_id, vms, _ in reports for vm in vms if vm.state in _OFF}
-    files = select(Volume.id, StoragePool.host_id).join(StoragePool, StoragePool.id == Volume.pool_id)
+    files = [(host_id, volume) for host_id, _, volumes in reports for volume in volumes]
+    off = [(host_id, vm.id) for host_id, vms, _ in reports for vm in vms if vm.state in _OFF]
+    places = select(Volume.id, StoragePool).join(StoragePool, StoragePool.id == Volume.pool_id)
     machines = select(Vm.id, func.coalesce(Vm.host_id, Vm.last_host_id))
-    homes: dict[str, str | None] = {}
-    for query in (
-        files.where(Volume.id.in_([volume_id for _, volume_id in placed])),
-        machines.where(Vm.id.in_([vm_id for _, vm_id in off])),
-    ):
-        homes |= {row[0]: row[1] for row in session.execute(query)}
-    return {host_id for host_id, subject in placed | off if homes.get(subject) not in (None, host_id)}
+    stored = places.where(Volume.id.in_([file.id for _, file in files]))
+    pools = {row[0]: row[1] for row in session.execute(stored)}
+    placed = machines.where(Vm.id.in_([vm_id for _, vm_id in off]))
+    homes = {row[0]: row[1] for row in session.execute(placed)}
+    found = {host_id for host_id, vm_id in off if homes.get(vm_id) not in (None, host_id)}
+    for host_id, file in files:
+        pool = pools.get(file.id)
+        if pool is not None and not _is_in(pool, host_id, file.pool):
+            found.add(host_id)
+    return found
+
+
+def _is_in(pool: StoragePool, host_id: str, place: str) -> bool:
+    """Whether a place of a host is the pool; a shared one is on all hosts."""
+    return pool.host_id in (None, host_id) and host_pool(pool) == place
 
 
 def remove_stale(
@@ -77,7 +85,7 @@ def _true_host(session: Session, row: Volume, host: Host, place: str) -> str | N
     """A host that has the volume by its row, in another pool than `place` here; None if it is in that one."""
     is_still = row.state == VolumeState.ready and row.target_pool_id is None and row.removed is None
     pool = session.get(StoragePool, row.pool_id) if row.pool_id and is_still else None
-    if pool is None or (pool.host_id in (None, host.id) and host_pool(pool) == place):
+    if pool is None or _is_in(pool, host.id, place):
         return None
     try:
         return host_for(session, pool, host.id).id

@@ -6,10 +6,11 @@ from typing import Annotated
 from sqlalchemy import select
 
 from mgmt.alloc.hosts import candidates, place
+from mgmt.alloc.pools import is_reached_from
 from mgmt.api.access import ROOT, InnerRef, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import PlainListCommand
-from mgmt.api.params import NoEffect, wrong_value
+from mgmt.api.params import wrong_value
 from mgmt.api.registry import AsyncCommand, Response, Spec
 from mgmt.api.responses.hosts import (
     CandidatePoolResponse,
@@ -26,7 +27,7 @@ from mgmt.ops import names
 from mgmt.ops.compute.migration import moving
 from mgmt.ops.compute.placement import demand_of, tied_to
 from mgmt.ops.compute.vm_snapshots import refuse_with_snapshots
-from mgmt.ops.storage.volume_moves import other_pools, refuse_apart, refuse_move
+from mgmt.ops.storage.move_checks import other_pools, refuse_apart, refuse_move
 from mgmt.store.tables import Host, Job, StoragePool, Vm, Volume
 
 
@@ -85,7 +86,8 @@ class MigrateVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
 class MigrateVirtualMachineWithVolume(AsyncCommand, kw_only=True, frozen=True):
     """Moves a running virtual machine with its volumes to another host, each into a chosen pool there.
 
-    Without a host, the volumes of a stopped one go to the pools that are named for all of them.
+    Without a host, the volumes of a stopped one go to the pools that are named for all of them, and those of
+    a running one to the pools named for some, if its host reaches these.
     """
 
     spec = Spec(answer=VIRTUAL_MACHINE, access=ROOT, event="VM.MIGRATE")
@@ -117,11 +119,28 @@ class MigrateVirtualMachineWithVolume(AsyncCommand, kw_only=True, frozen=True):
             raise ParameterError("migrateto names pools of other hosts than the VM would go to")
         if vm.state == VmState.stopped and self.hostid is None and pools:
             return self._move_stopped(call, vm, pools)
+        if vm.state == VmState.running and pools and self._stays(call, vm, pools):
+            return self._move_running(call, vm, pools)
         self._refuse_shared(call, pools)
         host_id = next(iter(hosts), None)
         if host_id is None and not self.autoselect:
             raise ParameterError("Send hostid, migrateto, or autoselect=true to have a host chosen")
         return _migrate(call, vm, host_id, pools)
+
+    def _stays(self, call: Call, vm: Vm, pools: dict[str, str]) -> bool:
+        """Whether no other host is named, and the VM's own reaches all pools that are."""
+        reached = select(StoragePool.id).where(
+            StoragePool.id.in_(pools.values()), is_reached_from(vm.host_id)
+        )
+        is_home = self.hostid is None and not self.autoselect
+        return is_home and set(call.session.scalars(reached)) == set(pools.values())
+
+    def _move_running(self, call: Call, vm: Vm, pools: dict[str, str]) -> Job:
+        moves = [
+            (call.session.get_one(Volume, volume_id), call.session.get_one(StoragePool, pool_id))
+            for volume_id, pool_id in pools.items()
+        ]
+        return _move(call, moves, vm, KIND, vm)
 
     def _refuse_shared(self, call: Call, pools: dict[str, str]) -> None:
         """Only disks of a host's own pool are copied while their VM runs, and into such a pool."""
@@ -160,13 +179,16 @@ class FindStoragePoolsForMigration(PlainListCommand, kw_only=True, frozen=True):
 
 
 class MigrateVolume(AsyncCommand, kw_only=True, frozen=True):
-    """Moves a volume that no running virtual machine uses to another storage pool, of a host or shared."""
+    """Moves a volume to another storage pool, of a host or shared; with livemigrate also while its VM runs.
+
+    The guest goes on meanwhile. A running VM's volume goes to pools that its host reaches.
+    """
 
     spec = Spec(answer=VOLUME, access=ROOT, event="VOLUME.MIGRATE")
 
     volumeid: Annotated[str, "the ID of the volume", Ref(Volume)]
     storageid: Annotated[str, "the storage pool to move it to", Ref(StoragePool)]
-    livemigrate: Annotated[bool, NoEffect("volumes of running VMs move with them all the same")] = False
+    livemigrate: Annotated[bool, "true: also while a VM runs with it"] = False
 
     def run(self, call: Call) -> Job:
         """Disks of one VM stay together: one host must reach them all in the end."""
@@ -176,10 +198,14 @@ class MigrateVolume(AsyncCommand, kw_only=True, frozen=True):
         vm = call.session.get_one(Vm, volume.vm_id)
         if vm.kind != VmKind.user:
             raise wrong_value("volumeid", volume.name, "a volume that is not a system VM's")
-        if vm.state != VmState.stopped:
+        if vm.state not in (VmState.running, VmState.stopped):
             raise InUse(
-                f"Volume {volume.name} is attached to VM {vm.name}, which is {vm.state}: stop it, or use"
-                " migrateVirtualMachineWithVolume"
+                f"Volume {volume.name} is attached to VM {vm.name}, which is {vm.state}: try again later"
+            )
+        if vm.state == VmState.running and not self.livemigrate:
+            raise ParameterError(
+                f"Volume {volume.name} is attached to VM {vm.name}, which is Running: send livemigrate=true"
+                " to move it meanwhile, or stop the VM"
             )
         return _move(call, [(volume, pool)], vm, "Volume", volume)
 
@@ -205,10 +231,12 @@ def _move(
         if volume.state == VolumeState.migrating:
             raise InUse(f"Volume {volume.name} is Migrating: wait for its end")
         refuse_move(call.session, volume, pool)
-    if vm is not None:
-        refuse_apart(call.session, vm, {volume.id: pool.id for volume, pool in moves})
-    arguments = {"pools": {volume.id: pool.id for volume, pool in moves}, "vm_id": vm.id if vm else None}
-    return call.submit(names.MOVE_VOLUMES, arguments, kind=kind, about=about, lock=vm.id if vm else "")
+    pools = {volume.id: pool.id for volume, pool in moves}
+    if vm is not None and vm.state == VmState.stopped:
+        refuse_apart(call.session, vm, pools)
+    workflow = names.MOVE_VOLUMES if vm is None or vm.state == VmState.stopped else names.MOVE_RUNNING_VOLUMES
+    arguments = {"pools": pools, "vm_id": vm.id if vm else None}
+    return call.submit(workflow, arguments, kind=kind, about=about, lock=vm.id if vm else "")
 
 
 def _volumes_of(call: Call, vm: Vm) -> list[Volume]:

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from mgmt.alloc.limits import require
+from mgmt.alloc.pools import Wish, require_tags
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.volumes import GIB, LARGEST_GIB, check_attachable
@@ -16,7 +17,7 @@ from mgmt.model.resources import ResourceType
 from mgmt.model.states import VmKind, VolumeKind, VolumeState
 from mgmt.ops import names
 from mgmt.ops.compute.vm_snapshots import refuse_with_snapshots
-from mgmt.store.tables import Account, DiskOffering, Job, Vm, Volume
+from mgmt.store.tables import Account, DiskOffering, Job, StoragePool, Vm, Volume
 
 
 class ResizeVolume(AsyncCommand, kw_only=True, frozen=True):
@@ -41,6 +42,9 @@ class ResizeVolume(AsyncCommand, kw_only=True, frozen=True):
             raise ParameterError(f"Volume {row.name} is {row.state}; only Allocated and Ready ones grow")
         offering = call.row_or_none(DiskOffering, self.diskofferingid)
         size = self._bytes(call, row, offering)
+        pool = call.session.get(StoragePool, row.pool_id) if row.pool_id else None
+        if offering is not None and pool is not None:
+            require_tags(pool, Wish(tags=tuple(offering.tags)))
         if size < row.size:
             raise ParameterError(
                 f"Volume {row.name} has {row.size / GIB:g} GiB and cannot shrink to {size / GIB:g}: what lies"

@@ -280,7 +280,7 @@ def _base(runtime: Runtime, session: Session, volume: Volume, vm: Vm | None) -> 
         return TemplatePull(template=SYSTEM_IMAGE) if volume.device == 0 else None
     if volume.snapshot_id is not None:
         # Once it is made, nothing of the snapshot is needed any more.
-        is_made = volume.state == VolumeState.ready
+        is_made = volume.state in (VolumeState.ready, VolumeState.migrating)
         snapshot = None if is_made else session.get_one(Snapshot, volume.snapshot_id)
         return pull_snapshot(runtime, session, snapshot) if snapshot is not None else None
     if volume.state == VolumeState.uploaded:

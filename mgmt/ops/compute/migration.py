@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mgmt.alloc.hosts import place
-from mgmt.alloc.pools import Wish, place_volume, require_room, wish_of
+from mgmt.alloc.pools import Wish, place_volume, require_room, require_tags, wish_of
 from mgmt.alloc.room import Demand
 from mgmt.model.errors import CloudError, ParameterError, Unavailable
 from mgmt.model.pools import StorageType
@@ -128,6 +128,7 @@ def _pool_for(session: Session, target: Host, volume: Volume, wanted: str | None
     pool = session.get_one(StoragePool, wanted)
     if pool.host_id != target.id:
         raise ParameterError(f"storage pool {pool.name} is not on host {target.name}")
+    require_tags(pool, wish_of(session, volume))
     require_room(session, pool, volume.size)
     return pool.id
 

@@ -10,14 +10,15 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mgmt.alloc.pools import host_for, is_reached_from, require_room
-from mgmt.model.errors import CloudError, InUse, ParameterError, Unavailable
+from mgmt.model.errors import CloudError, InUse
 from mgmt.model.states import VmState, VolumeKind, VolumeState
 from mgmt.ops.compute.domains import disk_of, forget_vm, host_pool
 from mgmt.ops.compute.peers import peer_of, until_done
 from mgmt.ops.endpoints import driver_of, host_endpoint
 from mgmt.ops.runtime import Runtime
 from mgmt.ops.saga import Saga
+from mgmt.ops.storage import running_moves
+from mgmt.ops.storage.move_checks import ends_of, take_room
 from mgmt.store.tables import Host, StoragePool, Vm, Volume
 from systemvm.spec import host as spec
 
@@ -44,9 +45,12 @@ def move_volumes(runtime: Runtime, saga: Saga, *, pools: Mapping[str, str], vm_i
 def settle(runtime: Runtime, vm_id: str | None, volume_id: str) -> None:
     """End a move that no job ends, of one volume or all of a VM: they are where whole files of all are.
 
-    The old host is asked first: it loses its files only after the rows say that the new ones count. Raises
-    CloudError when neither host has them all, and touches nothing then; AgentError when one does not answer.
+    One that moved while its VM ran is where the VM has it. Of others the old host is asked first: it loses
+    its files only after the rows say that the new ones count. Raises CloudError when neither host has them
+    all, and touches nothing then; AgentError when one does not answer.
     """
+    if vm_id is not None and running_moves.settle(runtime, vm_id):
+        return
     with runtime.database.reading() as session:
         its = Volume.vm_id == vm_id if vm_id else Volume.id == volume_id
         query = select(Volume).where(its, Volume.state == VolumeState.migrating, Volume.removed.is_(None))
@@ -61,85 +65,18 @@ def settle(runtime: Runtime, vm_id: str | None, volume_id: str) -> None:
         raise CloudError(f"neither the host that volumes {ids} leave nor the one they go to has them all")
 
 
-def other_pools(session: Session, volume: Volume) -> list[tuple[StoragePool, str]]:
-    """The zone's other pools, and why the volume could not move there; empty if it could."""
-    query = select(StoragePool).where(
-        StoragePool.zone_id == volume.zone_id,
-        StoragePool.removed.is_(None),
-        StoragePool.id != volume.pool_id,
-    )
-    here = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
-    found = []
-    for pool in session.scalars(query.order_by(StoragePool.created, StoragePool.id)).all():
-        found.append((pool, _obstacle(session, volume, here, pool)))
-    return found
-
-
-def _obstacle(session: Session, volume: Volume, here: StoragePool | None, pool: StoragePool) -> str:
-    if here is None or volume.state not in (VolumeState.ready, VolumeState.migrating):
-        return f"volume {volume.name} has no file yet, so there is nothing to move"
-    try:
-        source, target = _ends(session, volume, here, pool)
-    except Unavailable as error:
-        return str(error)
-    if source.driver != target.driver:
-        return f"storage pool {pool.name} is on a {target.driver} host, the volume on a {source.driver} one"
-    for host in (source, target):
-        if host.state != "Up":
-            return f"host {host.name} is {host.state}"
-    return "" if pool.state == "Up" else f"storage pool {pool.name} is {pool.state}"
-
-
-def refuse_move(session: Session, volume: Volume, pool: StoragePool) -> None:
-    """Raise ParameterError, NoCapacity unless the volume could move to the pool now."""
-    here = session.get(StoragePool, volume.pool_id) if volume.pool_id else None
-    if pool.id == volume.pool_id:
-        raise ParameterError(f"volume {volume.name} is in storage pool {pool.name} already")
-    if words := _obstacle(session, volume, here, pool):
-        raise ParameterError(words)
-    require_room(session, pool, volume.size)
-
-
-def refuse_apart(session: Session, vm: Vm, pools: Mapping[str, str]) -> None:
-    """Raise ParameterError unless one host reaches all volumes of a VM once those in `pools` have moved."""
-    query = select(Volume).where(
-        Volume.vm_id == vm.id, Volume.removed.is_(None), Volume.state != VolumeState.allocated
-    )
-    ids = {pools.get(volume.id) or volume.pool_id for volume in session.scalars(query)} - {None}
-    after = session.scalars(select(StoragePool).where(StoragePool.id.in_(ids))).all()
-    homes = {pool.host_id for pool in after if pool.host_id is not None}
-    if not homes:
-        return
-    reached = select(StoragePool.id).where(StoragePool.id.in_(ids), is_reached_from(min(homes)))
-    if len(homes) > 1 or set(session.scalars(reached)) != ids:
-        raise ParameterError(
-            f"VM {vm.name} has other volumes on the same host: move all with migrateVirtualMachine"
-            " storageid=…, or detach this one"
-        )
-
-
 def _reserve(runtime: Runtime, vm_id: str | None, pools: Mapping[str, str]) -> list[Move]:
     with runtime.locks.hold("placement"), runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id) if vm_id else None
         if vm is not None and vm.state != VmState.stopped:
             raise InUse(f"VM {vm.name} is {vm.state} by now; its volumes move while it is Stopped")
-        moves = []
-        for volume_id, pool_id in sorted(pools.items()):
-            volume, pool = session.get_one(Volume, volume_id), session.get_one(StoragePool, pool_id)
-            if volume.vm_id != vm_id:
-                raise InUse(f"volume {volume.name} was attached or detached meanwhile")
-            if volume.target_pool_id != pool_id:
-                refuse_move(session, volume, pool)
-                volume.target_pool_id, volume.state = pool_id, VolumeState.migrating
-                session.flush()
-            moves.append(_move(session, volume))
-        return moves
+        return [_move(session, volume) for volume in take_room(session, vm_id, pools)]
 
 
 def _move(session: Session, volume: Volume) -> Move:
     here = session.get_one(StoragePool, volume.pool_id)
     there = session.get_one(StoragePool, volume.target_pool_id)
-    source, target = _ends(session, volume, here, there)
+    source, target = ends_of(session, volume, here, there)
     vm = session.get(Vm, volume.vm_id) if volume.vm_id else None
     return {
         "volume_id": volume.id,
@@ -149,18 +86,6 @@ def _move(session: Session, volume: Volume) -> Move:
         "to": host_pool(there),
         "home": vm.last_host_id if vm is not None else None,
     }
-
-
-def _ends(session: Session, volume: Volume, here: StoragePool, there: StoragePool) -> tuple[Host, Host]:
-    """The hosts that give and take a volume: one that reaches both pools, where there is one.
-
-    Raises Unavailable when no host that is Up reaches a shared one.
-    """
-    vm = session.get(Vm, volume.vm_id) if volume.vm_id else None
-    if there.host_id is not None:
-        return host_for(session, here, there.host_id), session.get_one(Host, there.host_id)
-    source = host_for(session, here, vm.last_host_id if vm is not None else None)
-    return source, host_for(session, there, source.id)
 
 
 def _has_all(runtime: Runtime, moves: list[Move], end: str) -> bool:

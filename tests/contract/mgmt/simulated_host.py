@@ -130,6 +130,8 @@ class SimulatedHostServer:
     def _object(self, kind: str, method: str, subject: str, query: dict[str, str], body: bytes) -> Any:
         simulator, host = self.simulator, self._host
         domain, _, snapshot = subject.partition("/snapshots/")
+        if kind == "domains" and "/volumes/" in subject:
+            return simulator.move_disk(host, subject.partition("/")[0], codec.decode(body, VolumeFetch))
         if kind == "domains" and snapshot:
             return self._snapshot(method, domain, snapshot.removesuffix("/revert"), body)
         if kind == "domains" and method == "PUT":

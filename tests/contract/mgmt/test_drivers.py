@@ -263,6 +263,30 @@ def test_a_volume_is_fetched_from_another_host(bench: Bench, other: HostEndpoint
     assert [found.id for found in driver.all_volumes(other)] == [DATA]
 
 
+def test_a_running_vms_disk_moves_to_another_pool(bench: Bench, tmp_path: Path) -> None:
+    driver, host = bench.driver, bench.host
+    driver.put_state(host, _state())
+    driver.put_pool(host, SharedPool(id=POOL, path="/mnt/x", is_new=True))
+    driver.put_domain(host, bench.guest())
+    target = Volume(id=DISK, pool=POOL, bytes=1 << 20)
+    copy = VolumeFetch(volume=target, source=peer(bench, host, DISK), pool="primary", keep=True)
+    with pytest.raises(AgentNotFound, match=f"no VM {OTHER}"):
+        driver.move_disk(host, OTHER, copy)
+    for changed, words in (({"pool": "no"}, "no pool 'no'"), ({"id": DATA}, f"does not have volume {DATA}")):
+        wrong = msgspec.structs.replace(copy, volume=msgspec.structs.replace(target, **changed))
+        with pytest.raises(AgentRefused, match=words):
+            driver.move_disk(host, VM, wrong)
+    for _ in range(2):
+        assert driver.move_disk(host, VM, copy).state == "running"
+    assert {(one.pool, one.domain) for one in driver.all_volumes(host)} == {(POOL, VM), ("primary", "")}
+    with pytest.raises(AgentError, match="by now, not in"):
+        driver.put_domain(host, bench.guest())
+    with pytest.raises(AgentConflict, match=f"attached to VM {VM}"):
+        driver.delete_volume(host, DISK, POOL)
+    driver.delete_volume(host, DISK, "primary")
+    assert [one.pool for one in driver.all_volumes(host)] == [POOL]
+
+
 def test_a_machine_is_configured_through_its_host(bench: Bench) -> None:
     agent = bench.driver.machine(bench.machine()) if bench.simulator.machines else None
     assert agent is None

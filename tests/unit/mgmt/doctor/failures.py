@@ -166,6 +166,17 @@ def _moved_volumes(cloud: SmallCloud, arguments: Arguments) -> Arguments:
     return {**arguments, "pools": pools}
 
 
+def _moved_disks(cloud: SmallCloud, arguments: Arguments) -> Arguments:
+    """To the other pools that the VM's host reaches: a move that failed late has moved some."""
+    here = cloud.row(Vm, arguments["vm_id"]).host_id
+    pools = {}
+    for volume_id in arguments["pools"]:
+        old = cloud.row(Volume, volume_id).pool_id
+        reached = (row for row in cloud.rows(StoragePool) if row.host_id in (None, here))
+        pools[volume_id] = next(row.id for row in reached if row.id != old)
+    return {**arguments, "pools": pools}
+
+
 AGAIN: dict[str, Callable[[SmallCloud, Arguments], Arguments]] = {
     names.DEPLOY_VM: _another_vm,
     names.APPLY_RULE: _another_rule,
@@ -180,5 +191,6 @@ AGAIN: dict[str, Callable[[SmallCloud, Arguments], Arguments]] = {
     names.MIGRATE_VM: _moved_vm,
     names.MIGRATE_SYSTEM_VM: _moved_vm,
     names.MOVE_VOLUMES: _moved_volumes,
+    names.MOVE_RUNNING_VOLUMES: _moved_disks,
     names.RESTORE_VM: lambda _cloud, arguments: {**arguments, "volume_id": new_id()},
 }

@@ -65,7 +65,18 @@ def disks_to_share(cloud: SmallCloud) -> Arguments:
     return {"vm_id": vm_id, "pools": {row.id: pool.id for row in cloud.rows(Volume) if row.vm_id == vm_id}}
 
 
+def running_disks(cloud: SmallCloud) -> Arguments:
+    """A running VM with a root and a data disk, which go to a pool that its host shares."""
+    arguments = vm_to_move(cloud)
+    pool, vm_id = add_shared_pool(cloud), arguments["vm_id"]
+    return {"vm_id": vm_id, "pools": {row.id: pool.id for row in cloud.rows(Volume) if row.vm_id == vm_id}}
+
+
 MOVES = (
+    Scenario(names.MOVE_RUNNING_VOLUMES, running_disks, "move disks of a running VM"),
+    Scenario(
+        names.MOVE_RUNNING_VOLUMES, refused("move_disk", running_disks), "move running disks, refused", False
+    ),
     Scenario(names.MOVE_VOLUMES, disks_to_share, "move disks to a shared pool of the same host"),
     Scenario(names.START_VM, to_start_elsewhere, "start on another host over a shared pool"),
     Scenario(names.MIGRATE_VM, in_shared_pool, "migrate VM over a shared pool"),

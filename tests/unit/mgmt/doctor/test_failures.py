@@ -22,7 +22,7 @@ pytestmark = pytest.mark.unit
 MAIN = {
     *("deploy", "start", "stop", "destroy and expunge", "attach volume", "detach volume"),
     "make VM snapshot with memory",
-    "move disks of a stopped VM",
+    *("move disks of a stopped VM", "move disks of a running VM"),
     *("stop router", "reboot router"),
     *("grow attached volume", "restart network with cleanup", "delete network", "apply rule", "revoke rule"),
 }

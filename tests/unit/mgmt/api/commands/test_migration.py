@@ -126,7 +126,9 @@ def test_a_vm_moves_with_volumes_into_chosen_pools(hosts: Hosts) -> None:
 def test_volumes_move_while_no_vm_runs_with_them(hosts: Hosts) -> None:
     world = hosts.world
     sent = {"volumeid": hosts.root, "storageid": hosts.pool_there}
-    with pytest.raises(InUse, match="is Running: stop it, or use migrateVirtualMachineWithVolume"):
+    with pytest.raises(
+        ParameterError, match="is Running: send livemigrate=true to move it meanwhile, or stop"
+    ):
         world.call("migrateVolume", "admin", **sent)
     hosts.change(tables.Vm, hosts.vm.id, state="Stopped", host_id=None, last_host_id=hosts.here)
     world.call("migrateVolume", "admin", **sent)
@@ -165,27 +167,89 @@ def test_volumes_move_while_no_vm_runs_with_them(hosts: Hosts) -> None:
         world.call("migrateVolume", "admin", volumeid=free, storageid=hosts.pool_there)
 
 
+def more_pools(hosts: Hosts) -> tuple[str, str]:
+    """A second pool of the host that is here, and one that the other one shares with nobody yet."""
+    zone = hosts.vm.zone_id
+    second = tables.StoragePool(zone_id=zone, host_id=hosts.here, name="2", path="q", capacity=9 * GIB)
+    shared = tables.StoragePool(zone_id=zone, name="s", path="/mnt/s", scope="ZONE", capacity=9 * GIB)
+    for pool in (second, shared):
+        hosts.world.add(pool)
+    hosts.world.add(tables.PoolHost(pool_id=shared.id, host_id=hosts.there))
+    return second.id, shared.id
+
+
+def test_a_running_vms_volume_moves_to_pools_that_its_host_reaches(hosts: Hosts) -> None:
+    world, vm = hosts.world, hosts.vm
+    second, shared = more_pools(hosts)
+    sent = {"volumeid": hosts.root, "livemigrate": "true"}
+    for pool in (hosts.pool_there, shared):
+        with pytest.raises(
+            ParameterError, match="host here, on which VM web runs, does not reach storage pool"
+        ):
+            world.call("migrateVolume", "admin", **sent, storageid=pool)
+    found = world.call("findStoragePoolsForMigration", "admin", id=hosts.root)["storagepool"]
+    assert [pool["name"] for pool in found if pool["suitableformigration"]] == ["2"]
+    world.add(tables.PoolHost(pool_id=shared, host_id=hosts.here))
+    to = {"migrateto[0].volume": hosts.root, "migrateto[0].pool": second}
+    for pool, call in (
+        (second, lambda: world.call("migrateVolume", "admin", **sent, storageid=second)),
+        (shared, lambda: world.call("migrateVolume", "admin", **sent, storageid=shared)),
+        (
+            second,
+            lambda: world.call("migrateVirtualMachineWithVolume", "admin", virtualmachineid=vm.id, **to),
+        ),
+    ):
+        call()
+        job = world.last_job()
+        arguments = {"vm_id": vm.id, "pools": {hosts.root: pool}}
+        assert (job.workflow, job.arguments, job.lock_key) == ("move_running_volumes", arguments, vm.id)
+    owner = {"account_id": vm.account_id, "domain_id": vm.domain_id, "zone_id": vm.zone_id}
+    kept = tables.VmSnapshot(**owner, vm_id=vm.id, name="s", display_name="s", state="Ready")
+    world.add(kept)
+    with pytest.raises(ParameterError, match="has 1 VM snapshot, so its disks cannot move"):
+        world.call("migrateVolume", "admin", **sent, storageid=second)
+    hosts.change(tables.VmSnapshot, kept.id, removed=vm.created)
+    hosts.change(tables.Host, hosts.here, state="Alert")
+    with pytest.raises(ParameterError, match="host here is Alert"):
+        world.call("migrateVolume", "admin", **sent, storageid=second)
+    hosts.change(tables.Vm, vm.id, state="Stopping")
+    with pytest.raises(InUse, match="is Stopping: try again later"):
+        world.call("migrateVolume", "admin", **sent, storageid=second)
+
+
+@pytest.mark.parametrize("state", ["Running", "Stopped", ""])
+def test_a_pool_needs_the_tags_of_the_volumes_offering(hosts: Hosts, state: str) -> None:
+    """`state` is that of its VM; detached without."""
+    world = hosts.world
+    second, _shared = more_pools(hosts)
+    offering = tables.DiskOffering(name="o", display_text="o", disk_bytes=GIB, tags=["fast", "safe"])
+    world.add(offering)
+    data = hosts.data(hosts.pool_here, offering_id=offering.id, **({"vm_id": hosts.vm.id} if state else {}))
+    hosts.change(tables.Vm, hosts.vm.id, state=state or "Running")
+    sent = {"volumeid": data, "storageid": second, "livemigrate": "true"}
+    with pytest.raises(ParameterError, match="storage pool 2 lacks the offering's storage tags fast, safe"):
+        world.call("migrateVolume", "admin", **sent)
+    with pytest.raises(
+        ParameterError, match="storage pool on here lacks the offering's storage tags fast, safe"
+    ):
+        world.call("resizeVolume", "alice", id=data, diskofferingid=offering.id)
+
+
 def test_volumes_move_within_a_host_and_to_where_hosts_share(hosts: Hosts) -> None:
     world = hosts.world
     hosts.change(tables.Vm, hosts.vm.id, state="Stopped", host_id=None, last_host_id=hosts.here)
-    second = tables.StoragePool(
-        zone_id=hosts.vm.zone_id, host_id=hosts.here, name="2", path="q", capacity=9 * GIB
-    )
-    world.add(second)
-    world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=second.id)
-    assert world.last_job().arguments["pools"] == {hosts.root: second.id}, "within one host, too"
-    shared = tables.StoragePool(
-        zone_id=hosts.vm.zone_id, name="s", path="/mnt/s", scope="ZONE", capacity=9 * GIB
-    )
-    world.add(shared)
+    second, shared = more_pools(hosts)
+    world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=second)
+    assert world.last_job().arguments["pools"] == {hosts.root: second}, "within one host, too"
+    hosts.change(tables.Host, hosts.there, state="Alert")
     with pytest.raises(ParameterError, match="no host that is Up reaches storage pool s"):
-        world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=shared.id)
-    world.add(tables.PoolHost(pool_id=shared.id, host_id=hosts.there))
-    world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=shared.id)
-    assert world.last_job().arguments["pools"] == {hosts.root: shared.id}
-    to = {"migrateto[0].volume": hosts.root, "migrateto[0].pool": shared.id}
+        world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=shared)
+    hosts.change(tables.Host, hosts.there, state="Up")
+    world.call("migrateVolume", "admin", volumeid=hosts.root, storageid=shared)
+    assert world.last_job().arguments["pools"] == {hosts.root: shared}
+    to = {"migrateto[0].volume": hosts.root, "migrateto[0].pool": shared}
     world.call("migrateVirtualMachineWithVolume", "admin", virtualmachineid=hosts.vm.id, **to)
-    assert world.last_job().arguments == {"vm_id": hosts.vm.id, "pools": {hosts.root: shared.id}}
+    assert world.last_job().arguments == {"vm_id": hosts.vm.id, "pools": {hosts.root: shared}}
     hosts.change(tables.Vm, hosts.vm.id, state="Running", host_id=hosts.here)
     with pytest.raises(ParameterError, match="on here to s needs a stopped VM"):
         world.call(

@@ -2,18 +2,22 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from mgmt.agents.errors import AgentUnreachable
+from mgmt.agents.errors import AgentConflict, AgentUnreachable
 from mgmt.alloc.affinity import APART
+from mgmt.doctor.examine import examine
 from mgmt.drivers.faults import Fault
 from mgmt.drivers.simulated_host import SimulatedHost
 from mgmt.ops import names
 from mgmt.ops.endpoints import host_endpoint
-from mgmt.ops.saga import StepFailed
+from mgmt.ops.saga import Saga, StepFailed, run_directly
+from mgmt.ops.workflows import run
 from mgmt.reconcile.loop import Reconciler
 from mgmt.store.tables import AffinityGroup, AffinityMember, Host, StoragePool, Vm, Volume
-from tests.unit.mgmt.small_cloud import SmallCloud, add_host
+from systemvm.spec.host import Peer, Power, VolumeFetch
+from tests.unit.mgmt.small_cloud import SmallCloud, add_host, add_shared_pool
 
 pytestmark = pytest.mark.unit
 
@@ -240,6 +244,66 @@ def test_volumes_whose_move_no_job_ends_are_where_whole_files_are(
     assert (volume_id in first(cloud).volumes) == (here is not False)
     if went:
         assert cloud.row(Vm, vm.id).last_host_id == pool.host_id
+
+
+def half_moved(cloud: SmallCloud, vm: Vm) -> tuple[str, StoragePool]:
+    """A running VM's root in state Migrating, to a pool that its host shares; no job is about it."""
+    pool, root = add_shared_pool(cloud), root_of(cloud, vm)
+    change(cloud, Volume, root.id, target_pool_id=pool.id, state="Migrating")
+    return root.id, pool
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+@pytest.mark.parametrize("has_moved", [False, True])
+def test_a_volume_that_moved_while_its_vm_ran_is_where_the_vm_has_it(
+    cloud: SmallCloud, vm: Vm, has_moved: bool, is_stopped: bool
+) -> None:
+    volume_id, pool = half_moved(cloud, vm)
+    host = host_endpoint(cloud.row(Host, cloud.host_id))
+    if has_moved:
+        old = next(one for one in first(cloud).domains[vm.id].volumes if one.id == volume_id)
+        source = Peer(address=host.address, server_name="", server_ca="", certificate="", key="")
+        copy = VolumeFetch(volume=msgspec.structs.replace(old, pool=pool.id), source=source, pool=old.pool)
+        cloud.simulator.move_disk(host, vm.id, copy)
+    if is_stopped:
+        document = first(cloud).domains[vm.id]
+        cloud.simulator.put_domain(host, msgspec.structs.replace(document, power=Power.stopped))
+        change(cloud, Vm, vm.id, state="Stopped", host_id=None, last_host_id=cloud.host_id)
+    problems = {finding.problem for finding in examine(cloud.runtime) if finding.id == volume_id}
+    assert "is in state Migrating, but no job is about it" in problems
+    assert any("while its VM ran, but its row says" in problem for problem in problems) == has_moved
+    with pytest.raises(AgentConflict, match="is attached to VM"):
+        cloud.simulator.delete_volume(host, volume_id, pool.id if has_moved else "primary")
+    first(cloud).is_down = True
+    look(cloud)
+    assert cloud.row(Volume, volume_id).state == "Migrating", "nobody can tell"
+    first(cloud).is_down = False
+    look(cloud)
+    row = cloud.row(Volume, volume_id)
+    assert (row.pool_id, row.target_pool_id) == (pool.id if has_moved else cloud.pool_id, None)
+    (file,) = [one for one in cloud.simulator.all_volumes(host) if one.id == volume_id]
+    assert (file.pool, file.domain) == (pool.id if has_moved else "primary", vm.id)
+
+
+def test_an_agent_that_started_anew_is_asked_again(cloud: SmallCloud, vm: Vm) -> None:
+    """It says that the VM runs, and knows of no move."""
+    root, pool = root_of(cloud, vm), add_shared_pool(cloud)
+    status = first(cloud).status[vm.id]
+    answers = [status, msgspec.structs.replace(status, state="preparing", reason="moving volume, 42 %")]
+    do = cloud.simulator.move_disk
+    said: list[str] = []
+
+    def move_disk(*asked: Any) -> Any:
+        return answers.pop() if answers else do(*asked)
+
+    cloud.simulator.move_disk = move_disk  # type: ignore[method-assign]
+    saga = Saga(run_directly, said.append)
+    run(cloud.runtime, saga, names.MOVE_RUNNING_VOLUMES, {"vm_id": vm.id, "pools": {root.id: pool.id}})
+    assert {"moving volume, 42 %", "asking the host again"} <= set(said)
+    assert cloud.row(Volume, root.id).pool_id == pool.id
+    change(cloud, Vm, vm.id, state="Stopping")
+    with pytest.raises(StepFailed, match="is Stopping by now; ask again"):
+        cloud.run(names.MOVE_RUNNING_VOLUMES, vm_id=vm.id, pools={root.id: cloud.pool_id})
 
 
 def test_a_vm_does_not_start_while_its_disks_move_and_keeps_them(cloud: SmallCloud, vm: Vm) -> None:

@@ -17,8 +17,8 @@ from mgmt.ops.compute.domains import forget_vm
 from mgmt.ops.compute.placement import place_vm
 from mgmt.ops.endpoints import host_endpoint
 from mgmt.ops.saga import StepFailed
+from mgmt.ops.storage.move_checks import refuse_apart
 from mgmt.ops.storage.shared_pools import connect_new, tidy_pools
-from mgmt.ops.storage.volume_moves import refuse_apart
 from mgmt.reconcile.tidy import tidy
 from mgmt.store.tables import Domain, Host, PoolHost, StoragePool, Vm, Volume
 from systemvm.spec.host import HostVolume
