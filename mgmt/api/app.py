@@ -18,6 +18,7 @@ from mgmt.api.params import Form
 from mgmt.api.registry import REGISTRY
 from mgmt.api.responses.login import login_response
 from mgmt.api.sessions import KEY_COOKIE, SESSION_COOKIE, OpenedSession, log_in, log_out, read_credentials
+from mgmt.api.turns import ReadingTurns
 from mgmt.api.wire import as_cloud_error, read_pairs, respond, respond_error, wants_json
 from mgmt.metrics.measured import CALL_SECONDS, CALLS, UNKNOWN
 from mgmt.model.errors import Unauthorized, UnknownCommand, WrongMethod
@@ -39,6 +40,7 @@ def load_commands() -> None:
 def create_app(context: Context) -> Flask:
     """The application of one management server."""
     load_commands()
+    turns = ReadingTurns(context.database)
     app = Flask("mgmt", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=MOST_BYTES, MAX_FORM_MEMORY_SIZE=MOST_BYTES)
     if context.config.trusted_proxies:
@@ -50,7 +52,7 @@ def create_app(context: Context) -> Flask:
     @app.route("/client/api/<command>", methods=["GET", "POST"])
     def api(command: str | None = None) -> Response:
         begun = time.perf_counter()
-        response = answer_call(context, command)
+        response = answer_call(context, turns, command)
         _measure(response, time.perf_counter() - begun)
         return response
 
@@ -61,7 +63,7 @@ def create_app(context: Context) -> Flask:
     return app
 
 
-def answer_call(context: Context, command: str | None = None) -> Response:
+def answer_call(context: Context, turns: ReadingTurns, command: str | None = None) -> Response:
     """Answer the current request; never raises. `command` is the one that the path names."""
     version = context.config.version
     envelope, as_json = "errorresponse", False
@@ -75,17 +77,18 @@ def answer_call(context: Context, command: str | None = None) -> Response:
             envelope = f"{name.lower()}response"
         if name in DOORS:
             return DOORS[name](context, attempt, as_json)
-        caller = authenticate(context, attempt)
-        registered = find_command(name)
-        envelope = registered.envelope
-        check_method(context, attempt, registered)
-        try:
-            body = dispatch(context, caller, registered, Form(pairs))
-        except UnknownCommand as refused:
-            if attempt.has_key:
-                raise Unauthorized(refused.text) from refused
-            envelope = "errorresponse"
-            raise
+        with turns.taken(REGISTRY.find(name)) as reading:
+            caller = authenticate(context, attempt, reading)
+            registered = find_command(name)
+            envelope = registered.envelope
+            check_method(context, attempt, registered)
+            try:
+                body = dispatch(context, caller, registered, Form(pairs), reading)
+            except UnknownCommand as refused:
+                if attempt.has_key:
+                    raise Unauthorized(refused.text) from refused
+                envelope = "errorresponse"
+                raise
         return respond(envelope, body, as_json=as_json, version=version)
     except Exception as error:  # the one place where every failure becomes an answer
         return respond_error(envelope, as_cloud_error(error), as_json=as_json, version=version)

@@ -1,9 +1,11 @@
 """Who calls: by the signature of an API key, or by a session."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from flask import Request
+from sqlalchemy.orm import Session
 
 from mgmt.api.access import Caller
 from mgmt.api.call import Context
@@ -30,10 +32,10 @@ class Attempt:
         return "apikey" in self.flat
 
 
-def authenticate(context: Context, attempt: Attempt) -> Caller:
-    """The caller. Raises `Unauthorized`."""
+def authenticate(context: Context, attempt: Attempt, reading: Session | None = None) -> Caller:
+    """The caller, read in the transaction of the call if it has one. Raises `Unauthorized`."""
     if attempt.has_key:
-        return _by_signature(context, attempt)
+        return _by_signature(context, attempt, reading)
     session_id = attempt.request.cookies.get(SESSION_COOKIE)
     session_key = attempt.flat.get("sessionkey")
     if not session_id or not session_key:
@@ -62,14 +64,14 @@ def refuse_foreign_page(attempt: Attempt) -> None:
         raise WrongMethod("A browser logs in and out by POST from a page of this server only")
 
 
-def _by_signature(context: Context, attempt: Attempt) -> Caller:
+def _by_signature(context: Context, attempt: Attempt, reading: Session | None) -> Caller:
     flat = attempt.flat
     signature = flat.get("signature")
     known = REGISTRY.find(flat.get("command", "")) is not None
     if not signature or not known:
         raise Unauthorized(REFUSED)
     check_expiry(flat.get("signatureversion"), flat.get("expires"), context.clock())
-    with context.database.reading() as session:
+    with nullcontext(reading) if reading else context.database.reading() as session:
         caller = load_key_caller(session, flat["apikey"])
     if caller is None or caller.user.secret_key is None:
         raise Unauthorized(REFUSED)

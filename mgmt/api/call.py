@@ -64,6 +64,8 @@ class Call:
     event_type: str | None = None
     rows: dict[tuple[type[Identified], str], Identified] = field(default_factory=dict)
     jobs: list[str] = field(default_factory=list)
+    mentioned: dict[tuple[type[Identified], str], Identified] = field(default_factory=dict)
+    """Rows that answers mention by name, kept so that each is read once."""
     told: str = ""
     """What the event of this call says instead of the command's name, where that says too little."""
 

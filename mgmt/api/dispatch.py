@@ -5,11 +5,13 @@ the caller; then the handler, in one transaction. Nothing is written when any of
 """
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Select, bindparam, select
+from sqlalchemy.orm import Session
 
 from mgmt.api.access import EVERY, Caller, InnerRef, Ref, authorize, is_gone
 from mgmt.api.call import Call, Context, Owner
@@ -42,16 +44,20 @@ SETUP_FIRST = (
 )
 
 
-def dispatch(context: Context, caller: Caller, registered: Registered, form: Form) -> Body:
+def dispatch(
+    context: Context, caller: Caller, registered: Registered, form: Form, reading: Session | None = None
+) -> Body:
     """Run a command for an authenticated caller; the body of its envelope.
 
+    `reading` is the transaction of a call that only reads; without it the call has one of its own.
     Raises `CloudError` of every kind; then nothing has changed.
     """
     check_access(context, caller, registered)
     caller = replace(caller, command=registered.name, changes=registered.changes)
     values = read_values(registered, form)
     database = context.database
-    with database.writing() if registered.writes else database.reading() as session:
+    own = database.writing if registered.writes else database.reading
+    with nullcontext(reading) if reading else own() as session:
         owner = Owner(account=caller.account, domain=caller.domain)
         call = Call(registered.name, context, caller, session, owner, event_type=registered.spec.event)
         _resolve(call, registered.parameters, values)

@@ -1,6 +1,7 @@
 """Kinds of guest operating systems: a fixed list, its ids derived from the names, so they never change."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID, uuid5
 
 _NAMESPACE = UUID("6f1c9e5a-3c60-4f6e-9f0d-5b8f6f4d7a10")
@@ -13,9 +14,9 @@ class OsType:
     description: str
     category: str
 
-    @property
+    @cached_property
     def id(self) -> str:
-        """Its uuid."""
+        """Its uuid; asked for by each row of a list."""
         return str(uuid5(_NAMESPACE, self.description))
 
     @property

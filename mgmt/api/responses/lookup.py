@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import BindParameter, Select, bindparam, select
+from sqlalchemy.orm.util import identity_key
 
 from mgmt.api.call import Call
 from mgmt.api.registry import Response
@@ -47,12 +48,25 @@ def wire_time(moment: datetime | None) -> str | None:
 
 
 def rows_by_id(call: Call, table: type[R], ids: Iterable[str | None]) -> dict[str, R]:
-    """The rows of these ids, by id, removed ones too; one statement, none for no ids."""
-    wanted = {item for item in ids if item is not None}
-    if not wanted:
-        return {}
-    found: Iterable[R] = call.session.scalars(_by_ids(table), {"ids": list(wanted)})
-    return {row.id: row for row in found}
+    """The rows of these ids, by id, removed ones too; one statement, none for what this call has read."""
+    rows = _read_already(call, table, {item for item in ids if item is not None})
+    wanted = [row_id for row_id, row in rows.items() if row is None]
+    found: Iterable[R] = call.session.scalars(_by_ids(table), {"ids": wanted}) if wanted else ()
+    rows |= _kept(call, table, found)
+    return {row_id: row for row_id, row in rows.items() if row is not None}
+
+
+def _read_already(call: Call, table: type[R], ids: Iterable[str]) -> dict[str, R | None]:
+    """What the call's transaction holds of these ids: the caller's own account and domain, mostly."""
+    held = call.session.identity_map
+    return {row_id: held.get(identity_key(table, row_id)) for row_id in ids}
+
+
+def _kept(call: Call, table: type[R], rows: Iterable[R]) -> dict[str, R]:
+    """Rows by their ids; a session forgets rows that nobody holds."""
+    found = {row.id: row for row in rows}
+    call.mentioned |= {(table, row_id): row for row_id, row in found.items()}
+    return found
 
 
 @cache
@@ -88,11 +102,15 @@ class Owners:
 
 def _accounts_and_domains(call: Call, ids: set[str | None]) -> tuple[dict[str, Account], dict[str, Domain]]:
     """Accounts with their domains, each by id, by one statement."""
-    wanted = ids - {None}
-    if not wanted:
-        return {}, {}
-    pairs = call.session.execute(_OWNERS, {"ids": list(wanted)}).all()
-    return {account.id: account for account, _ in pairs}, {domain.id: domain for _, domain in pairs}
+    accounts = _read_already(call, Account, {item for item in ids if item is not None})
+    wanted = [account_id for account_id, account in accounts.items() if account is None]
+    pairs = call.session.execute(_OWNERS, {"ids": wanted}).all() if wanted else ()
+    accounts |= {account.id: account for account, _ in pairs}
+    there = {account_id: account for account_id, account in accounts.items() if account is not None}
+    domains = {domain.id: domain for _, domain in pairs}
+    return there, domains | rows_by_id(
+        call, Domain, {row.domain_id for row in there.values()} - domains.keys()
+    )
 
 
 def _projects_of(call: Call, accounts: Iterable[Account]) -> dict[str, Project]:
