@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
+from mgmt.api.absent import AccountDetails, CustomId
 from mgmt.api.access import ADMINS, EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.roles import read_type
@@ -111,6 +112,9 @@ class CreateAccount(SyncCommand, kw_only=True, frozen=True):
     domainid: Annotated[str | None, Ref(Domain), "the domain of the account; ROOT otherwise"] = None
     timezone: Annotated[str, "the time zone of the user"] = "UTC"
     networkdomain: NetworkDomain = None
+    accountid: CustomId = None
+    userid: CustomId = None
+    accountdetails: AccountDetails = None
 
     def run(self, call: Call) -> Account:
         """Check and insert; nobody makes an account more powerful than the own one."""
@@ -157,6 +161,7 @@ class UpdateAccount(SyncCommand, kw_only=True, frozen=True):
     newname: Annotated[str | None, "the new name of the account"] = None
     roleid: Annotated[str | None, Ref(Role, use=True), "the new role; the account gets its type"] = None
     networkdomain: NetworkDomain = None
+    accountdetails: AccountDetails = None
 
     def run(self, call: Call) -> Account:
         """Change what was sent."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from sqlalchemy import select
 
+from mgmt.api.absent import must_stay
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.capacity import ListWithCapacities
@@ -80,6 +81,9 @@ class UpdateCluster(SyncCommand, kw_only=True, frozen=True):
     id: Annotated[str, Ref(Cluster)]
     clustername: Annotated[str | None, "the name of the cluster"] = None
     allocationstate: Annotated[str | None, "Enabled or Disabled"] = None
+    hypervisor: Annotated[str | None, "as it is: a cluster keeps its hypervisor"] = None
+    clustertype: Annotated[str | None, "as it is: CloudManaged"] = None
+    managedstate: Annotated[str | None, "as it is: Managed; allocationstate=Disabled lets it rest"] = None
 
     def run(self, call: Call) -> Cluster:
         """Change what was sent."""
@@ -88,6 +92,9 @@ class UpdateCluster(SyncCommand, kw_only=True, frozen=True):
             cluster.name = self.clustername
         if self.allocationstate:
             cluster.allocation = read_allocation(self.allocationstate)
+        must_stay("hypervisor", self.hypervisor, cluster.hypervisor)
+        must_stay("clustertype", self.clustertype, cluster.cluster_type)
+        must_stay("managedstate", self.managedstate, "Managed")
         return cluster
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from sqlalchemy import Select
 
+from mgmt.api.absent import OfferingDetails, Shown, SnapshotReserve, SortKey
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.hosts import read_tags
@@ -65,6 +66,9 @@ class CreateDiskOffering(OfferedDisk, kw_only=True, frozen=True):
     displayoffering: Annotated[bool, NoEffect("all offerings are shown")] = True
     disksizestrictness: Annotated[bool, NoEffect("a volume's size changes by resizeVolume alone")] = False
     encrypt: Annotated[bool, Unsupported("disks are not encrypted")] = False
+    hypervisorsnapshotreserve: SnapshotReserve = None
+    diskofferingdetails: OfferingDetails = None
+    details: OfferingDetails = None
 
     def run(self, call: Call) -> DiskOffering:
         """Check and insert."""
@@ -94,6 +98,8 @@ class UpdateDiskOffering(SyncCommand, kw_only=True, frozen=True):
     displaytext: str | None = None
     tags: Annotated[list[str] | None, "tags that a volume's pool must have"] = None
     state: Annotated[str | None, "Active, or Inactive: no new volume may have it"] = None
+    displayoffering: Shown = None
+    sortkey: SortKey = None
 
     def run(self, call: Call) -> DiskOffering:
         """Change what was sent."""

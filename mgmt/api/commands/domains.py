@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from sqlalchemy import ColumnElement, Select, or_, select
 
+from mgmt.api.absent import CustomId
 from mgmt.api.access import ADMINS, EVERYONE, Ref, authorize
 from mgmt.api.call import Call
 from mgmt.api.commands.accounts import refuse_inactive
@@ -93,6 +94,7 @@ class CreateDomain(SyncCommand, kw_only=True, frozen=True):
     name: str
     parentdomainid: Annotated[str | None, Ref(Domain), "the ID of the domain above; ROOT otherwise"] = None
     networkdomain: NetworkDomain = None
+    domainid: CustomId = None
 
     def run(self, call: Call) -> Domain:
         """Check the name among its siblings, and insert."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from sqlalchemy import select
 
+from mgmt.api.absent import Shown
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.addresses import read_network
 from mgmt.api.call import Call
@@ -48,6 +49,7 @@ class CreateFirewallRule(AsyncCommand, kw_only=True, frozen=True):
     endport: Annotated[int | None, "last port; startport if left away", PORT] = None
     icmptype: Annotated[int | None, "ICMP type, -1 for any", ICMP] = None
     icmpcode: Annotated[int | None, "ICMP code, -1 for any", ICMP] = None
+    fordisplay: Shown = None
 
     def run(self, call: Call) -> Job:
         """Check, insert, and let the router open it."""
@@ -113,6 +115,7 @@ class CreateEgressFirewallRule(AsyncCommand, kw_only=True, frozen=True):
     endport: Annotated[int | None, "last port; startport if left away", PORT] = None
     icmptype: Annotated[int | None, "ICMP type, -1 for any", ICMP] = None
     icmpcode: Annotated[int | None, "ICMP code, -1 for any", ICMP] = None
+    fordisplay: Shown = None
 
     def run(self, call: Call) -> Job:
         """Check that sources are the network's, insert, and let the router know."""

@@ -140,6 +140,8 @@ class UpdateHost(SyncCommand, kw_only=True, frozen=True):
     name: str | None = None
     allocationstate: Annotated[str | None, "Enable or Disable new VMs on it"] = None
     hosttags: Annotated[list[str] | None, "its tags, comma separated, for offerings that ask for them"] = None
+    oscategoryid: Annotated[str | None, Unsupported("hosts prefer no operating system")] = None
+    url: Annotated[str | None, Unsupported("delete the host and add it again")] = None
 
     def run(self, call: Call) -> Host:
         """Change what was sent."""
@@ -165,6 +167,7 @@ class DeleteHost(SyncCommand, kw_only=True, frozen=True):
 
     id: Annotated[str, Ref(Host)]
     forced: Annotated[bool, "true: VMs that were on it are Stopped from now on"] = False
+    forcedestroylocalstorage: Annotated[bool, Unsupported("delete its VMs and storage pools first")] = False
 
     def run(self, call: Call) -> Response:
         """Refuse while anything is on it; volumes are never given up."""

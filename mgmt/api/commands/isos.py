@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from sqlalchemy import Select, select
 
+from mgmt.api.absent import FullyVirtual, OfRouter, Scaled, SortKey, StoreId
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.images import (
@@ -106,6 +107,8 @@ class RegisterIso(SyncCommand, kw_only=True, frozen=True):
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
+    imagestoreuuid: StoreId = None
+    isdynamicallyscalable: Scaled = None
 
     def run(self, call: Call) -> list[Identified]:
         """Check and insert; clients expect a list, with one entry for each zone."""
@@ -136,6 +139,12 @@ class UpdateIso(SyncCommand, kw_only=True, frozen=True):
     displaytext: str | None = None
     ostypeid: Annotated[str | None, "the ID of the OS type that it installs"] = None
     bootable: Annotated[bool | None, "false: VMs cannot start from it"] = None
+    isrouting: OfRouter = False
+    isdynamicallyscalable: Scaled = None
+    requireshvm: FullyVirtual = None
+    sortkey: SortKey = None
+    passwordenabled: Annotated[bool, Unsupported("an installed guest is a VM of its own")] = False
+    details: Annotated[dict[str, str] | None, Unsupported("an ISO has no details")] = None
 
     def run(self, call: Call) -> Template:
         """Change what was sent."""

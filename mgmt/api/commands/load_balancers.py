@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from sqlalchemy import Select, select
 
+from mgmt.api.absent import CustomId, Shown
 from mgmt.api.access import EVERYONE, InnerRef, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.firewall_rules import PORT, read_cidrs, revoke_rule, submit_rule
@@ -77,6 +78,7 @@ class CreateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
+    fordisplay: Shown = None
 
     def run(self, call: Call) -> Job:
         """Check, insert, and let the router listen."""
@@ -121,6 +123,7 @@ class UpdateLoadBalancerRule(AsyncCommand, kw_only=True, frozen=True):
     algorithm: Annotated[str | None, "roundrobin, leastconn or source"] = None
     protocol: Annotated[str | None, "tcp"] = None
     fordisplay: Annotated[bool | None, NoEffect("all rules are shown")] = None
+    customid: CustomId = None
 
     def run(self, call: Call) -> Job:
         """Names change at once; an algorithm is changed by the router, or by nobody."""

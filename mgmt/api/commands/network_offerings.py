@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from sqlalchemy import Select
 
+from mgmt.api.absent import Connections, KeepAlive, PhysicalTags, SortKey
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.service_offerings import FOR_ALL, FOR_ALL_NEW
@@ -17,6 +18,9 @@ from mgmt.store.defaults import ISOLATED_SERVICES, ROUTER
 from mgmt.store.tables import Domain, Network, NetworkOffering, Zone
 
 STATES = ("Enabled", "Disabled")
+
+
+AVAILABILITIES = ("Optional", "Required")
 
 
 class ListNetworkOfferings(ListCommand, kw_only=True, frozen=True):
@@ -91,6 +95,8 @@ class CreateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
     ] = None
     tags: Annotated[str | None, Unsupported("a zone has one physical network for guests")] = None
     zoneid: Annotated[list[str] | None, FOR_ALL_NEW] = None
+    maxconnections: Connections = None
+    keepaliveenabled: KeepAlive = False
 
     def run(self, call: Call) -> NetworkOffering:
         """Check and insert; disabled as in the original, unless asked otherwise."""
@@ -110,7 +116,7 @@ class CreateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
             display_text=self.displaytext or self.name,
             services=dict.fromkeys(self.supportedservices, ROUTER),
             egress_default=self.egressdefaultpolicy,
-            availability=self.availability,
+            availability=_read_availability(self.availability),
             state="Enabled" if self.enable else "Disabled",
         )
         return add_offering(call.session, offering, self.domainid)
@@ -125,6 +131,11 @@ class UpdateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
     name: str | None = None
     displaytext: str | None = None
     state: Annotated[str | None, "Enabled or Disabled"] = None
+    availability: Annotated[str | None, "Optional or Required"] = None
+    maxconnections: Connections = None
+    keepaliveenabled: KeepAlive = False
+    tags: PhysicalTags = None
+    sortkey: SortKey = None
 
     def run(self, call: Call) -> NetworkOffering:
         """Change what was sent."""
@@ -133,6 +144,8 @@ class UpdateNetworkOffering(SyncCommand, kw_only=True, frozen=True):
             if self.state.capitalize() not in STATES:
                 raise wrong_value("state", self.state, "Enabled or Disabled")
             offering.state = self.state.capitalize()
+        if self.availability:
+            offering.availability = _read_availability(self.availability)
         offering.name = self.name or offering.name
         offering.display_text = self.displaytext or offering.display_text
         return offering
@@ -152,3 +165,9 @@ class DeleteNetworkOffering(SyncCommand, kw_only=True, frozen=True):
             raise ParameterError(f"Network offering {offering.name} is a default one; it cannot be deleted")
         offering.removed = call.now()
         return DONE
+
+
+def _read_availability(text: str) -> str:
+    if text.capitalize() not in AVAILABILITIES:
+        raise wrong_value("availability", text, " or ".join(AVAILABILITIES))
+    return text.capitalize()

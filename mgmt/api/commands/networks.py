@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from sqlalchemy import Select, false, select
 
 from mgmt.alloc.limits import reserve
+from mgmt.api.absent import CustomId, Ip6, OfVpc, Shown, must_stay
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.addresses import network_of, read_address
 from mgmt.api.call import Call
 from mgmt.api.dns_names import read_network_domain
 from mgmt.api.lists import AllAre, CountAnyway, Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import NoEffect, wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.networks import NETWORK
 from mgmt.model.errors import InUse, ParameterError
@@ -108,9 +109,24 @@ class CreateNetwork(SyncCommand, kw_only=True, frozen=True):
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
+    acltype: Annotated[str | None, "who may use it: account, the only kind"] = None
+    aclid: OfVpc = None
+    vpcid: OfVpc = None
+    startip: Annotated[str | None, Unsupported("guests have the addresses of the whole network")] = None
+    endip: Annotated[str | None, Unsupported("guests have the addresses of the whole network")] = None
+    vlan: Annotated[str | None, Unsupported("networks take their VXLAN ids from the physical network")] = None
+    isolatedpvlan: Annotated[str | None, Unsupported("networks are isolated by VXLAN")] = None
+    startipv6: Ip6 = None
+    endipv6: Ip6 = None
+    ip6cidr: Ip6 = None
+    ip6gateway: Ip6 = None
+    subdomainaccess: Annotated[bool, Unsupported("networks are of accounts")] = False
+    physicalnetworkid: Annotated[str | None, NoEffect("a zone has one for guests")] = None
+    displaynetwork: Shown = None
 
     def run(self, call: Call) -> Network:
         """Check and insert."""
+        must_stay("acltype", self.acltype, "account")
         zone, offering = call.row(Zone, self.zoneid), call.row(NetworkOffering, self.networkofferingid)
         if offering.guest_type != "Isolated" or offering.traffic_type != "Guest":
             raise wrong_value("networkofferingid", offering.name, "an offering for isolated guest networks")
@@ -166,6 +182,9 @@ class UpdateNetwork(AsyncCommand, kw_only=True, frozen=True):
         None
     )
     guestvmcidr: Annotated[str | None, "its addresses, which stay"] = None
+    customid: CustomId = None
+    changecidr: Annotated[bool, Unsupported("a network keeps its CIDR")] = False
+    displaynetwork: Shown = None
 
     def run(self, call: Call) -> Job:
         """Change what was sent; of these the router knows the domain only."""

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 from sqlalchemy import select
 
+from mgmt.api.absent import NetworkSpeed, PhysicalTags
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.zones import refuse_if_used
 from mgmt.api.lists import Equals, ListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.infra import PHYSICAL_NETWORK
 from mgmt.model.errors import ParameterError
@@ -52,6 +53,10 @@ class CreatePhysicalNetwork(AsyncCommand, kw_only=True, frozen=True):
     zoneid: Annotated[str, Ref(Zone)]
     isolationmethods: Annotated[str | None, "how guest networks are kept apart: VXLAN"] = None
     vlan: Annotated[str | None, "the VXLAN ids guest networks take, as 10000-19999"] = None
+    broadcastdomainrange: Annotated[str | None, NoEffect("networks reach all of their zone")] = None
+    networkspeed: NetworkSpeed = None
+    tags: PhysicalTags = None
+    domainid: Annotated[str | None, Unsupported("physical networks are for all domains")] = None
 
     def run(self, call: Call) -> Job:
         """One per zone: check and insert."""
@@ -81,6 +86,8 @@ class UpdatePhysicalNetwork(AsyncCommand, kw_only=True, frozen=True):
     id: Annotated[str, Ref(PhysicalNetwork)]
     state: Annotated[str | None, "Enabled or Disabled"] = None
     vlan: Annotated[str | None, "the VXLAN ids guest networks take, as 10000-19999"] = None
+    networkspeed: NetworkSpeed = None
+    tags: PhysicalTags = None
 
     def run(self, call: Call) -> Job:
         """Check and change what was sent; ids in use must stay inside the range."""

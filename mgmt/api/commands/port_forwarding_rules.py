@@ -4,6 +4,7 @@ from typing import Annotated
 
 from sqlalchemy import select
 
+from mgmt.api.absent import Shown, Sources
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.firewall_rules import ANYWHERE, PORT, revoke_rule, submit_rule
@@ -48,6 +49,8 @@ class CreatePortForwardingRule(AsyncCommand, kw_only=True, frozen=True):
     vmguestip: Annotated[str | None, "the VM's address that is meant"] = None
     openfirewall: Annotated[bool, "true: let everybody reach the public ports"] = True
     networkid: Annotated[str | None, Ref(Network)] = None
+    fordisplay: Shown = None
+    cidrlist: Sources = None
 
     def run(self, call: Call) -> Job:
         """Check, insert, and let the router forward."""

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 from sqlalchemy import Select, select
 
 from mgmt.alloc import addresses
+from mgmt.api.absent import OfVpc, Shown
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import AllAre, CountAnyway, Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import unknown_entity, wrong_value
+from mgmt.api.params import Unsupported, unknown_entity, wrong_value
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.networks import PUBLIC_ADDRESS
 from mgmt.model.errors import InUse, ParameterError, RuleConflict
@@ -82,6 +83,10 @@ class AssociateIpAddress(AsyncCommand, kw_only=True, frozen=True):
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
+    vpcid: OfVpc = None
+    isportable: Annotated[bool, Unsupported("an address stays in its zone")] = False
+    regionid: Annotated[int | None, Unsupported("an address is of a zone")] = None
+    fordisplay: Shown = None
 
     def run(self, call: Call) -> Job:
         """Claim one free address; the router takes it as the job."""

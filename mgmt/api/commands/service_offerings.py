@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from sqlalchemy import Select, select
 
+from mgmt.api.absent import OfferingDetails, Planner, SnapshotReserve, SortKey
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.hosts import read_tags
@@ -112,12 +113,12 @@ class CreateServiceOffering(OfferedDisk, kw_only=True, frozen=True):
     offerha: Annotated[bool, Unsupported("no other host takes a VM over")] = False
     limitcpuuse: Annotated[bool, Unsupported("VMs share what their host's CPUs have left")] = False
     isvolatile: Annotated[bool, Unsupported("root disks last; restoreVirtualMachine makes them anew")] = False
-    deploymentplanner: Annotated[
-        str | None, Unsupported("vm.allocation.algorithm says how hosts are chosen")
-    ] = None
+    deploymentplanner: Planner = None
     networkrate: Annotated[int | None, Unsupported("NICs are not throttled")] = None
     encryptroot: Annotated[bool, Unsupported("disks are not encrypted")] = False
     diskofferingid: Annotated[str | None, Unsupported("rootdisksize is the root disk's size")] = None
+    hypervisorsnapshotreserve: SnapshotReserve = None
+    serviceofferingdetails: OfferingDetails = None
 
     def run(self, call: Call) -> ServiceOffering:
         """Check and insert."""
@@ -176,6 +177,7 @@ class UpdateServiceOffering(SyncCommand, kw_only=True, frozen=True):
     hosttags: Annotated[list[str] | None, "tags that a host must have to take its VMs"] = None
     storagetags: Annotated[list[str] | None, "tags that the root disk's pool must have"] = None
     state: Annotated[str | None, "Active, or Inactive: no new VM may have it"] = None
+    sortkey: SortKey = None
 
     def run(self, call: Call) -> ServiceOffering:
         """Change what was sent."""

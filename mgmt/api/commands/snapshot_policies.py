@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from sqlalchemy import ColumnElement, select
 
+from mgmt.api.absent import CustomId
 from mgmt.api.access import EVERYONE, Ref, authorize
 from mgmt.api.call import Call
 from mgmt.api.commands.snapshots import volume_of_user
@@ -99,6 +100,7 @@ class UpdateSnapshotPolicy(AsyncCommand, kw_only=True, frozen=True):
     timezone: Annotated[str | None, "the time zone of the schedule, as Europe/Berlin"] = None
     maxsnaps: Annotated[int | None, "so many are kept", Meta(ge=1, le=10000)] = None
     fordisplay: Annotated[bool | None, NoEffect("the policy is its owner's to see")] = None
+    customid: CustomId = None
 
     def run(self, call: Call) -> Job:
         """Done at once."""

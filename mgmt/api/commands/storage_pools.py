@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 
 from mgmt.agents.host import HostEndpoint
 from mgmt.alloc.pools import is_reached_from
+from mgmt.api.absent import PoolBytes, Rate
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.hosts import ask_host, find_driver, read_tags
 from mgmt.api.commands.zones import refuse_if_used
 from mgmt.api.lists import Equals, ListCommand
-from mgmt.api.params import NoEffect, wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.hosts import STORAGE_POOL
 from mgmt.model.errors import MissingParameter, ParameterError
@@ -77,6 +78,9 @@ class CreateStoragePool(SyncCommand, kw_only=True, frozen=True):
     provider: Annotated[str, "DefaultPrimary, the only one"] = PROVIDER
     hypervisor: Annotated[str | None, NoEffect("a pool serves all hosts of its scope")] = None
     tags: Annotated[list[str] | None, "its tags, comma separated, for offerings that ask for them"] = None
+    capacitybytes: PoolBytes = None
+    capacityiops: Rate = None
+    managed: Annotated[bool, Unsupported("a pool is a folder on a host")] = False
 
     def run(self, call: Call) -> StoragePool:
         """Ask the hosts, with no transaction open; then insert."""
@@ -190,6 +194,8 @@ class UpdateStoragePool(SyncCommand, kw_only=True, frozen=True):
     name: str | None = None
     tags: Annotated[list[str] | None, "its tags, comma separated, for offerings that ask for them"] = None
     enabled: Annotated[bool | None, "false: no new volumes; true: again"] = None
+    capacitybytes: PoolBytes = None
+    capacityiops: Rate = None
 
     def run(self, call: Call) -> StoragePool:
         """Change what was sent."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from sqlalchemy import Select
 
+from mgmt.api.absent import FixedSize
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import AllAre, Equals, ListCommand, OwnedListCommand
@@ -160,6 +161,7 @@ class ChangeServiceForSystemVm(SyncCommand, kw_only=True, frozen=True):
     spec = Spec(answer=SYSTEM_VM, access=ROOT, event="SSVM.UPGRADE")
     id: Annotated[str, Ref(Vm)]
     serviceofferingid: NewOffering
+    details: FixedSize = None
 
     def run(self, call: Call) -> Vm:
         """It has the size from its next start."""
@@ -172,6 +174,7 @@ class ScaleSystemVm(AsyncCommand, kw_only=True, frozen=True):
     spec = Spec(answer=SYSTEM_VM, access=ROOT, event="SSVM.UPGRADE")
     id: Annotated[str, Ref(Vm)]
     serviceofferingid: NewOffering
+    details: FixedSize = None
 
     def run(self, call: Call) -> Job:
         """There is nothing to do on hosts: it has the size from its next start."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from sqlalchemy import Select, select
 
+from mgmt.api.absent import Customer
 from mgmt.api.access import EVERYONE, authorize
 from mgmt.api.call import Call
 from mgmt.api.lists import AllAre, Equals, OwnedListCommand
@@ -77,6 +78,7 @@ class CreateTags(AsyncCommand, kw_only=True, frozen=True):
     resourceids: Annotated[list[str], "the IDs of what to tag, comma separated"]
     resourcetype: Annotated[str, "what kind of thing it is, as UserVm"]
     tags: Annotated[dict[str, str], "tags[0].key=…&tags[0].value=…", Meta(max_length=100)]
+    customer: Customer = None
 
     def run(self, call: Call) -> Job:
         """All or none: a key that is there already is refused."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from mgmt.api.absent import HostTag, Origin
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.snapshots import check_copyable, check_kept, refuse_running, volume_of_user
@@ -43,6 +44,9 @@ class CreateTemplate(AsyncCommand, kw_only=True, frozen=True):
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
+    templatetag: HostTag = None
+    url: Origin = None
+    virtualmachineid: Origin = None
 
     def run(self, call: Call) -> Job:
         """Check and insert."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from sqlalchemy import Select
 
+from mgmt.api.absent import Bits, FullyVirtual, HostTag, OfRouter, Scaled, SortKey, must_stay
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.images import (
@@ -25,7 +26,7 @@ from mgmt.api.images import (
 )
 from mgmt.api.lists import AllAre, Equals, OwnedListCommand
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import Unsupported, wrong_value
+from mgmt.api.params import NoEffect, Unsupported, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec, SyncCommand
 from mgmt.api.responses.templates import TEMPLATE
 from mgmt.model.os_types import DEFAULT
@@ -83,7 +84,19 @@ class ListTemplates(OwnedListCommand, kw_only=True, frozen=True):
         return narrow_images(query, ImageKind.template, self.templatefilter, self.hypervisor)
 
 
-class RegisterTemplate(SyncCommand, kw_only=True, frozen=True):
+class NewTemplate(SyncCommand, kw_only=True, frozen=True):
+    """What clients send with the file of a new template, wherever it comes from."""
+
+    bits: Bits = None
+    requireshvm: FullyVirtual = None
+    isdynamicallyscalable: Scaled = None
+    isrouting: OfRouter = False
+    templatetag: HostTag = None
+    details: Annotated[dict[str, str] | None, "keys and values kept with it"] = None
+    sshkeyenabled: Annotated[bool | None, NoEffect("every guest may fetch its keys")] = None
+
+
+class RegisterTemplate(NewTemplate, kw_only=True, frozen=True):
     """Registers a template by URL; the storage VM downloads it in the background."""
 
     spec = Spec(answer=TEMPLATE, access=EVERYONE, event="TEMPLATE.CREATE", listed=True, wakes=True)
@@ -124,6 +137,7 @@ class RegisterTemplate(SyncCommand, kw_only=True, frozen=True):
             is_extractable=self.isextractable,
             password_enabled=self.passwordenabled,
             os_type=os_type_named(self.ostypeid) or DEFAULT,
+            details=dict(self.details or {}),
         )
 
     def _format(self) -> str:
@@ -146,10 +160,16 @@ class UpdateTemplate(SyncCommand, kw_only=True, frozen=True):
     passwordenabled: Annotated[bool | None, "true if its guests fetch a password"] = None
     details: Annotated[dict[str, str] | None, "keys and values kept with it, instead of those it has"] = None
     cleanupdetails: Annotated[bool, "true: remove all details"] = False
+    isrouting: OfRouter = False
+    isdynamicallyscalable: Scaled = None
+    requireshvm: FullyVirtual = None
+    sortkey: SortKey = None
+    format: Annotated[str | None, "as it is: a file keeps its format"] = None
 
     def run(self, call: Call) -> Template:
         """Change what was sent; VMs that exist keep what they have."""
         row = image(call, ImageKind.template, self.id)
+        must_stay("format", self.format, row.format)
         row.name = self.name or row.name
         row.display_text = self.displaytext or row.display_text
         row.os_type = os_type_named(self.ostypeid) or row.os_type

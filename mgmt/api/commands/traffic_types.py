@@ -7,7 +7,7 @@ from sqlalchemy import select
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, ListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import Unsupported, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.infra import TRAFFIC_TYPE
 from mgmt.model.errors import ParameterError
@@ -33,6 +33,8 @@ class AddTrafficType(AsyncCommand, kw_only=True, frozen=True):
     physicalnetworkid: Annotated[str, Ref(PhysicalNetwork)]
     traffictype: Annotated[str, "Public, Guest, Management or Storage"]
     kvmnetworklabel: Annotated[str | None, "the bridge that carries it on KVM hosts"] = None
+    vlan: Annotated[str | None, Unsupported("the bridge that kvmnetworklabel names says which VLAN")] = None
+    isolationmethod: Annotated[str | None, Unsupported("the physical network says it")] = None
 
     def run(self, call: Call) -> Job:
         """Check and insert; the hosts need no change, so the job is done at once."""

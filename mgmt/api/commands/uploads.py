@@ -6,9 +6,10 @@ from msgspec import Meta
 
 from mgmt.alloc.counted import amounts_of_volumes
 from mgmt.alloc.limits import require, reserve_all
+from mgmt.api.absent import StoreId
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
-from mgmt.api.commands.templates import FORMATS
+from mgmt.api.commands.templates import FORMATS, NewTemplate
 from mgmt.api.images import (
     LONGEST_URL,
     check_store,
@@ -68,6 +69,7 @@ class UploadVolume(AsyncCommand, kw_only=True, frozen=True):
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
+    imagestoreuuid: StoreId = None
 
     def run(self, call: Call) -> Job:
         """It is there as a row; how far it is says its state."""
@@ -88,6 +90,7 @@ class GetUploadParamsForVolume(SyncCommand, kw_only=True, frozen=True):
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
+    imagestoreuuid: StoreId = None
 
     def run(self, call: Call) -> Response:
         """Insert it as one that is not uploaded yet."""
@@ -95,7 +98,7 @@ class GetUploadParamsForVolume(SyncCommand, kw_only=True, frozen=True):
         return _params(call, volume.id, volume.zone_id)
 
 
-class GetUploadParamsForTemplate(SyncCommand, kw_only=True, frozen=True):
+class GetUploadParamsForTemplate(NewTemplate, kw_only=True, frozen=True):
     """Tells where to send a template, and a signature that lets one do it, for some minutes."""
 
     spec = _spec("TEMPLATE.UPLOAD", "postuploadtemplateresponse")
@@ -131,6 +134,7 @@ class GetUploadParamsForTemplate(SyncCommand, kw_only=True, frozen=True):
             is_featured=self.isfeatured,
             is_extractable=self.isextractable,
             password_enabled=self.passwordenabled,
+            details=dict(self.details or {}),
         )
         row.os_type = os_type_named(self.ostypeid) or row.os_type
         return _params(call, row.id, row.zone_id)

@@ -74,6 +74,7 @@ class GenerateUsageRecords(SyncCommand, kw_only=True, frozen=True):
 
     startdate: Annotated[datetime | None, NoEffect("every finished day without records is done")] = None
     enddate: Annotated[datetime | None, NoEffect("every finished day without records is done")] = None
+    domainid: Annotated[str | None, NoEffect("records are made for all")] = None
 
     def run(self, call: Call) -> Response:
         """Each day is a transaction of its own."""

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
+from mgmt.api.absent import CustomId, must_stay
 from mgmt.api.access import ADMINS, EVERYONE, Ref, may_have
 from mgmt.api.auth import SECRET_KEY_CONTEXT
 from mgmt.api.call import Call
 from mgmt.api.lists import Equals, ListCommand
 from mgmt.api.ownership import OWNER, OwnerDomain, in_domain
-from mgmt.api.params import wrong_value
+from mgmt.api.params import Unsupported, wrong_value
 from mgmt.api.project_members import leave_projects
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.identity import USER, UserKeys
@@ -121,6 +122,7 @@ class CreateUser(SyncCommand, kw_only=True, frozen=True):
     email: Annotated[str, "the address of the user"]
     domainid: OwnerDomain = None
     timezone: Annotated[str, "the time zone of the user"] = "UTC"
+    userid: CustomId = None
 
     def run(self, call: Call) -> User:
         """Check and insert."""
@@ -143,10 +145,14 @@ class UpdateUser(SyncCommand, kw_only=True, frozen=True):
     mandate2fa: Annotated[bool | None, "true: the user must set up a second factor; for administrators"] = (
         None
     )
+    username: Annotated[str | None, "as it is: a user keeps the name"] = None
+    userapikey: Annotated[str | None, Unsupported("registerUserKeys makes keys")] = None
+    usersecretkey: Annotated[str | None, Unsupported("registerUserKeys makes keys")] = None
 
     def run(self, call: Call) -> User:
         """Change what was sent; a new password ends the user's sessions."""
         user = call.row(User, self.id)
+        must_stay("username", self.username, user.username)
         for name in ("firstname", "lastname", "email", "timezone"):
             value = getattr(self, name)
             if value is not None:

@@ -7,6 +7,7 @@ from msgspec import Meta
 from sqlalchemy import Select, select
 
 from mgmt.alloc.sizes import choose_size, without_choices
+from mgmt.api.absent import NoGroups, Planner
 from mgmt.api.access import EVERYONE, InnerRef, Ref
 from mgmt.api.addresses import read_address
 from mgmt.api.call import Call
@@ -45,7 +46,6 @@ from mgmt.store.tables import (
     Zone,
 )
 
-NO_GROUPS = Unsupported("networks are isolated: firewall rules say who gets in")
 GIB = 1024**3
 PRESENT = "Present"
 HOST_NAME_WORDS = "letters, digits and hyphens, first a letter, at most 63"
@@ -150,9 +150,7 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     boottype: Annotated[str | None, "BIOS, the only one"] = None
     bootmode: Annotated[str | None, "Legacy, the only one of BIOS"] = None
     bootintosetup: Annotated[bool, Unsupported("a VM starts from its disk")] = False
-    deploymentplanner: Annotated[
-        str | None, Unsupported("vm.allocation.algorithm says how hosts are chosen")
-    ] = None
+    deploymentplanner: Planner = None
     macaddress: Annotated[str | None, Unsupported("addNicToVirtualMachine gives a NIC its MAC address")] = (
         None
     )
@@ -161,8 +159,8 @@ class DeployVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     customid: Annotated[str | None, Unsupported("ids are made here")] = None
     extraconfig: Annotated[str | None, Unsupported("hosts take no other configuration of a VM")] = None
     overridediskofferingid: Annotated[str | None, Unsupported("rootdisksize is the root disk's size")] = None
-    securitygroupids: Annotated[list[str] | None, NO_GROUPS] = None
-    securitygroupnames: Annotated[list[str] | None, NO_GROUPS] = None
+    securitygroupids: NoGroups = None
+    securitygroupnames: NoGroups = None
     datadiskofferinglist: Annotated[
         list[dict[str, str]] | None, Unsupported("diskofferingid adds one data disk")
     ] = None

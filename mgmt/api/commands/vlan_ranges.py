@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 from sqlalchemy import Select, select
 
+from mgmt.api.absent import Ip6
 from mgmt.api.access import ROOT, Ref
 from mgmt.api.addresses import AddressRange, read_range
 from mgmt.api.call import Call
 from mgmt.api.commands.pods import check_no_overlap
 from mgmt.api.lists import AllAre, Equals, ListCommand
-from mgmt.api.params import wrong_value
+from mgmt.api.params import Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import VLAN_RANGE
 from mgmt.model.errors import InUse, MissingParameter, ParameterError
@@ -77,6 +78,13 @@ class CreateVlanIpRange(SyncCommand, kw_only=True, frozen=True):
     domainid: Annotated[str | None, Ref(Domain), "the domain it is for, with those below"] = None
     account: AccountName = None
     projectid: OfProject = None
+    startipv6: Ip6 = None
+    endipv6: Ip6 = None
+    ip6cidr: Ip6 = None
+    ip6gateway: Ip6 = None
+    networkid: Annotated[str | None, Unsupported("ranges are of public addresses")] = None
+    podid: Annotated[str | None, Unsupported("ranges are of public addresses")] = None
+    forsystemvms: Annotated[bool, Unsupported("system VMs take free addresses of any range")] = False
 
     def run(self, call: Call) -> VlanRange:
         """Check the range against all others; insert it and its addresses."""

@@ -8,6 +8,7 @@ from msgspec import Meta
 from mgmt.alloc.counted import amounts_of_vm
 from mgmt.alloc.limits import release_all, require, reserve_all
 from mgmt.alloc.sizes import CHOICES, choose_size, set_size
+from mgmt.api.absent import CustomId, NoGroups, Scaled, Shown
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.ssh_keys import find_key
@@ -15,7 +16,7 @@ from mgmt.api.commands.user_data import chosen_user_data
 from mgmt.api.commands.virtual_machines import GIB, HOST_NAME, HOST_NAME_WORDS, with_password
 from mgmt.api.encoded import LONGEST_USER_DATA
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import wrong_value
+from mgmt.api.params import Unsupported, wrong_value
 from mgmt.api.registry import AsyncCommand, Response, Spec, Success, SyncCommand
 from mgmt.api.responses.virtual_machines import VIRTUAL_MACHINE
 from mgmt.api.user_vms import KIND, must_be, user_vm
@@ -56,6 +57,14 @@ class UpdateVirtualMachine(SyncCommand, kw_only=True, frozen=True):
         None
     )
     cleanupdetails: Annotated[bool, "true: remove all details"] = False
+    customid: CustomId = None
+    displayvm: Shown = None
+    isdynamicallyscalable: Scaled = None
+    haenable: Annotated[bool, Unsupported("no other host takes a VM over")] = False
+    instancename: Annotated[str | None, Unsupported("the name on its host stays")] = None
+    extraconfig: Annotated[str | None, Unsupported("hosts take no other configuration of a VM")] = None
+    securitygroupids: NoGroups = None
+    securitygroupnames: NoGroups = None
 
     def run(self, call: Call) -> Vm:
         """Change what was sent; routers follow at once, guests see it after their next start."""

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from mgmt.api.absent import Planner
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.virtual_machines import part_of_zone, with_password
@@ -26,6 +27,7 @@ class StartVirtualMachine(AsyncCommand, kw_only=True, frozen=True):
     podid: Annotated[str | None, Ref(Pod), "the pod to start it in"] = None
     clusterid: Annotated[str | None, Ref(Cluster), "the cluster to start it in"] = None
     bootintosetup: Annotated[bool, Unsupported("a VM starts from its disk")] = False
+    deploymentplanner: Planner = None
 
     def run(self, call: Call) -> Job:
         """Only a stopped one."""

@@ -6,10 +6,11 @@ from msgspec import Meta
 
 from mgmt.alloc.limits import require
 from mgmt.alloc.pools import Wish, require_tags
+from mgmt.api.absent import CustomId, Rate, Shown
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.volumes import GIB, LARGEST_GIB, check_attachable
-from mgmt.api.params import NoEffect, unknown_entity, wrong_value
+from mgmt.api.params import NoEffect, Unsupported, unknown_entity, wrong_value
 from mgmt.api.registry import AsyncCommand, Spec
 from mgmt.api.responses.volumes import VOLUME
 from mgmt.model.errors import ParameterError
@@ -31,6 +32,8 @@ class ResizeVolume(AsyncCommand, kw_only=True, frozen=True):
         str | None, Ref(DiskOffering, use=True), "another offering, for data volumes; it says the size"
     ] = None
     shrinkok: Annotated[bool, NoEffect("volumes never shrink all the same")] = False
+    miniops: Rate = None
+    maxiops: Rate = None
 
     def run(self, call: Call) -> Job:
         """Check what can be checked before hosts are asked."""
@@ -80,6 +83,13 @@ class UpdateVolume(AsyncCommand, kw_only=True, frozen=True):
 
     id: Annotated[str, Ref(Volume)]
     name: str | None = None
+    customid: CustomId = None
+    path: Annotated[str | None, Unsupported("a volume is where the cloud put it")] = None
+    chaininfo: Annotated[str | None, Unsupported("a volume is where the cloud put it")] = None
+    storageid: Annotated[str | None, Unsupported("a volume is where the cloud put it")] = None
+    state: Annotated[str | None, Unsupported("a volume is where the cloud put it")] = None
+    deleteprotection: Annotated[bool, Unsupported("a VM can be protected, a volume by itself not")] = False
+    displayvolume: Shown = None
 
     def run(self, call: Call) -> Job:
         """Done at once."""

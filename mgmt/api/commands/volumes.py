@@ -7,6 +7,7 @@ from sqlalchemy import Select, or_, select
 
 from mgmt.alloc.counted import amounts_of_volumes
 from mgmt.alloc.limits import reserve_all
+from mgmt.api.absent import CustomId, Rate, Shown
 from mgmt.api.access import EVERYONE, Ref
 from mgmt.api.call import Call
 from mgmt.api.commands.snapshots import check_kept
@@ -92,6 +93,10 @@ class CreateVolume(AsyncCommand, kw_only=True, frozen=True):
     account: OwnerAccount = None
     domainid: OwnerDomain = None
     projectid: OwnerProject = None
+    customid: CustomId = None
+    miniops: Rate = None
+    maxiops: Rate = None
+    displayvolume: Shown = None
 
     def run(self, call: Call) -> Job:
         """Check and insert."""

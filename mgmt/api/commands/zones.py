@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from mgmt.api.absent import Ip6, SortKey
 from mgmt.api.access import EVERYONE, ROOT, Ref
 from mgmt.api.addresses import read_address, read_network
 from mgmt.api.call import Call
 from mgmt.api.commands.capacity import ListWithCapacities
 from mgmt.api.lists import Equals, tagged
-from mgmt.api.params import wrong_value
+from mgmt.api.params import Unsupported, wrong_value
 from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.infra import ZONE
 from mgmt.model.errors import InUse, ParameterError
@@ -70,6 +71,9 @@ class CreateZone(SyncCommand, kw_only=True, frozen=True):
     localstorageenabled: Annotated[bool, "true if system VMs and VMs use the hosts' own disks"] = True
     securitygroupenabled: Annotated[bool, "true for security groups; not supported"] = False
     allocationstate: Annotated[str, "Enabled or Disabled"] = Allocation.disabled
+    domainid: Annotated[str | None, Unsupported("dedicateZone gives a zone to a domain")] = None
+    ip6dns1: Ip6 = None
+    ip6dns2: Ip6 = None
 
     def run(self, call: Call) -> Zone:
         """Check and insert."""
@@ -111,6 +115,11 @@ class UpdateZone(SyncCommand, kw_only=True, frozen=True):
     domain: Annotated[str | None, "the DNS domain of the zone's networks; empty for none"] = None
     localstorageenabled: Annotated[bool | None, "true if VMs use the hosts' own disks"] = None
     allocationstate: Annotated[str | None, "Enabled or Disabled"] = None
+    ispublic: Annotated[bool, Unsupported("dedicateZone and releaseDedicatedZone say who may use it")] = False
+    ip6dns1: Ip6 = None
+    ip6dns2: Ip6 = None
+    dnssearchorder: Annotated[list[str] | None, Unsupported("a network has one DNS domain")] = None
+    sortkey: SortKey = None
 
     def run(self, call: Call) -> Zone:
         """Check and change what was sent."""
