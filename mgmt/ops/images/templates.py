@@ -1,5 +1,7 @@
 """Templates: rows say which ones a zone has, the storage VM's document follows, its answers come back."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
@@ -82,17 +84,15 @@ def _remove(runtime: Runtime, template_id: str, zone_id: str) -> None:
     with runtime.database.writing() as session:
         template = session.get_one(Template, template_id)
         home = shown_id(template)
-        waiting = session.scalar(
-            select(Volume.name)
-            .where(Volume.template_id == home, Volume.zone_id == zone_id)
-            .where(Volume.removed.is_(None), Volume.state != "Ready")
-            .limit(1)
-        )
+        waiting = waiting_volume(session, home, [zone_id])
         if waiting is not None:
-            raise InUse(f"template {template.name} is needed by volume {waiting}, which is not made yet")
+            raise InUse(
+                f"template {template.name} is needed by volume {waiting}, which is not made yet: start its VM"
+                " once, or delete the volume"
+            )
         here = in_zone(session, template, zone_id)
         if here is not None:
-            limits.release_all(session, session.get_one(Account, here.account_id), _amounts(here))
+            limits.release_all(session, session.get_one(Account, here.account_id), amounts_of(here))
             here.state = TemplateState.deleted
             # The first row stays as long as there are others: users know them by its id.
             here.removed = now() if here.home_id else None
@@ -103,7 +103,19 @@ def _remove(runtime: Runtime, template_id: str, zone_id: str) -> None:
         touch_storage(session, zone_id)
 
 
-def _amounts(template: Template) -> limits.Amounts:
+def waiting_volume(session: Session, home: str, zones: Sequence[str]) -> str | None:
+    """The name of a volume in these zones that is still to be made of a template; None if none is."""
+    query = select(Volume.name).where(
+        Volume.template_id == home,
+        Volume.zone_id.in_(zones),
+        Volume.removed.is_(None),
+        Volume.state != "Ready",
+    )
+    return session.scalar(query.limit(1))
+
+
+def amounts_of(template: Template) -> limits.Amounts:
+    """What a template, in one zone, counts as."""
     return {ResourceType.template: 1, ResourceType.secondary_storage: template.size}
 
 

@@ -13,6 +13,7 @@ from mgmt.model.errors import InUse
 from mgmt.model.states import AddressState, JobStatus, TemplateState, VmKind
 from mgmt.ops.compute import vm_workflows
 from mgmt.ops.compute.isos import detach_iso
+from mgmt.ops.images.kept_templates import leave_to_system
 from mgmt.ops.images.templates import delete_template
 from mgmt.ops.network import networks
 from mgmt.ops.runtime import Runtime
@@ -78,6 +79,8 @@ def _remove_snapshot(runtime: Runtime, saga: Saga, snapshot_id: str) -> None:
 def _remove_template(runtime: Runtime, saga: Saga, template_id: str) -> None:
     for vm_id in saga.step("look which VMs have it in their drive", lambda: _drives(runtime, template_id)):
         detach_iso(runtime, saga, vm_id=vm_id)
+    if saga.step("keep it for who needs it", lambda: leave_to_system(runtime, template_id)):
+        return
     delete_template(runtime, saga, template_id=template_id)
 
 

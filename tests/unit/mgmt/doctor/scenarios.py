@@ -141,12 +141,12 @@ def template(cloud: SmallCloud) -> Arguments:
     return {"template_id": cloud.template_id}
 
 
-def data_volume(cloud: SmallCloud) -> Volume:
+def data_volume(cloud: SmallCloud, name: str = "data") -> Volume:
     row = Volume(
         account_id=cloud.account_id,
         domain_id=cloud.domain_id,
         zone_id=cloud.zone_id,
-        name="data",
+        name=name,
         size=1 << 30,
     )
     return cloud.add(row)  # type: ignore[no-any-return]
@@ -176,23 +176,28 @@ def volume_to_delete(cloud: SmallCloud) -> Arguments:
 
 
 def new_iso(cloud: SmallCloud) -> str:
+    return new_image(cloud, "iso", "cd", "ISO")
+
+
+def new_image(cloud: SmallCloud, kind: str, name: str, file_format: str) -> str:
+    """An image that the zone's storage VM has."""
     row = Template(
         account_id=cloud.account_id,
         domain_id=cloud.domain_id,
         zone_id=cloud.zone_id,
-        name="cd",
-        display_text="cd",
-        url="http://172.31.240.1/cd.iso",
-        format="ISO",
-        kind="iso",
+        name=name,
+        display_text=name,
+        url=f"http://172.31.240.1/{name}.{file_format.lower()}",
+        format=file_format,
+        kind=kind,
         state="Ready",
         sha256="1" * 64,
     )
-    iso_id = str(cloud.add(row).id)
+    image_id = str(cloud.add(row).id)
     with cloud.runtime.database.writing() as session:
         touch_storage(session, cloud.zone_id)
     push_storage_if_running(cloud.runtime, cloud.zone_id)
-    return iso_id
+    return image_id
 
 
 def iso_to_attach(cloud: SmallCloud) -> Arguments:

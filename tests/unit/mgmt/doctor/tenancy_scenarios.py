@@ -4,7 +4,7 @@ from mgmt.agents.errors import AgentFailed
 from mgmt.model.states import AccountType
 from mgmt.ops import names
 from mgmt.store.tables import Account, Domain, Project, Snapshot, SshKeyPair, User, Volume
-from tests.unit.mgmt.doctor.scenarios import Arguments, Scenario, Town, data_volume, new_iso, town
+from tests.unit.mgmt.doctor.scenarios import Arguments, Scenario, Town, data_volume, new_image, new_iso, town
 from tests.unit.mgmt.small_cloud import SmallCloud
 
 
@@ -35,7 +35,11 @@ def account_with_things(cloud: SmallCloud) -> Arguments:
     account = owner(cloud, AccountType.user)
     cloud.add(User(account_id=account.id, username="owner", password="x"))
     things(cloud)
+    promised = new_image(cloud, "template", "promised", "QCOW2")
     cloud.account_id, cloud.domain_id = back
+    waiting = data_volume(cloud, "waiting")
+    with cloud.runtime.database.writing() as session:
+        session.get_one(Volume, waiting.id).template_id = promised
     return {"account_id": account.id}
 
 

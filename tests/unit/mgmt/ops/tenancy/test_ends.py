@@ -17,6 +17,7 @@ from mgmt.store.tables import (
     Dedication,
     DiskOffering,
     Domain,
+    Event,
     Job,
     LoginSession,
     Network,
@@ -105,6 +106,33 @@ def test_progress_names_the_object_that_goes(rich: Tenant) -> None:
     begun = {step.partition(":")[0] for step in steps}
     assert {"volume DATA-1 (1 of 1)", "network net0 (1 of 1)"} & begun
     assert any(step.endswith("(1 of 1): stop the VM on its host") for step in steps)
+
+
+def test_a_template_that_another_was_promised_a_disk_of_is_the_systems(rich: Tenant) -> None:
+    cloud, own = rich.cloud, rich.caller.account
+    network = cloud.new_network("other", "10.1.9.0/24")
+    with cloud.runtime.database.writing() as session:
+        template = session.get_one(Template, cloud.template_id)
+        template.account_id, template.domain_id, template.size = own.id, own.domain_id, 5
+        correct_domain(session, session.get_one(Domain, cloud.domain_id))
+    vm = cloud.new_vm(network, "late")
+    (disk,) = [row for row in cloud.rows(Volume) if row.vm_id == vm.id]
+    admin(rich).call("deleteAccount", id=own.id)
+    assert left(rich) == []
+    kept = cloud.row(Template, cloud.template_id)
+    assert (kept.removed, kept.is_public, kept.state) == (None, False, "Ready")
+    assert cloud.row(Account, kept.account_id).name == "system"
+    assert examine(cloud.runtime) == []
+    with cloud.runtime.database.reading() as session:
+        told = session.scalars(select(Event).where(Event.resource_id == kept.id, Event.level == "WARN")).one()
+    assert told.description == (
+        f"template tiny of account bob is the system's now, because volume {disk.name} is"
+        " still to be made of it; delete it when nobody needs it"
+    )
+    cloud.run("deploy_vm", vm_id=vm.id)
+    assert cloud.row(Vm, vm.id).state == "Running"
+    cloud.run("delete_template", template_id=kept.id)
+    assert cloud.row(Template, kept.id).removed is not None
 
 
 def test_an_end_that_is_refused_is_tried_again(rich: Tenant) -> None:
