@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, case, literal, select, union_all, update
+from sqlalchemy import BigInteger, bindparam, case, literal, or_, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -31,11 +31,6 @@ _LIMITS = select(ResourceLimit.owner_id, ResourceLimit.type, ResourceLimit.most)
 )
 _DOMAINS = select(Domain).where(Domain.path.in_(bindparam("paths", expanding=True)), Domain.removed.is_(None))
 _COUNTS: Any = ResourceCount.__table__
-_WRITE = (
-    update(_COUNTS)
-    .where(_COUNTS.c.owner_id == bindparam("owner"), _COUNTS.c.type == bindparam("kind"))
-    .values(used=bindparam("total"))
-)
 
 
 @dataclass(frozen=True)
@@ -263,9 +258,23 @@ def _sentence(owner: _Owner, kind: ResourceType, most: int, used: int, asked: in
 def _add(session: Session, used: dict[tuple[str, ResourceType], int], amounts: Amounts) -> None:
     """Write the new counts; the rows are locked, so what was read is what is there."""
     session.flush()
-    # Less than nothing would mean that a count was lost; then updateResourceCount corrects it.
-    totals = [
-        {"owner": owner, "kind": int(kind), "total": max(was + amounts[kind], 0)}
-        for (owner, kind), was in used.items()
+    values: dict[str, Any] = {"owners": list({owner: None for owner, _kind in used})}
+    for at, (kind, amount) in enumerate(amounts.items()):
+        values |= {f"kind{at}": int(kind), f"amount{at}": amount}
+    session.connection().execute(_adding(len(amounts)), values)
+
+
+@lru_cache(maxsize=32)
+def _adding(kinds: int) -> Any:
+    """To add to so many kinds of some owners' counts.
+
+    Less than nothing would mean that a count was lost; then updateResourceCount corrects it.
+    """
+    named = [
+        (_COUNTS.c.type == bindparam(f"kind{at}"), bindparam(f"amount{at}", type_=BigInteger))
+        for at in range(kinds)
     ]
-    session.connection().execute(_WRITE, totals)
+    total = _COUNTS.c.used + case(*named)
+    owners = _COUNTS.c.owner_id.in_(bindparam("owners", expanding=True))
+    rows = update(_COUNTS).where(owners, or_(*(is_kind for is_kind, _amount in named)))
+    return rows.values(used=case((total < 0, 0), else_=total))

@@ -15,7 +15,7 @@ from mgmt.store.tables import Event, Job, Vm
 
 def begin(runtime: Runtime, job_id: str) -> dict[str, Any] | None:
     """Say that a job starts; what it is to do. None when there is nothing (left) to do. Twice is as once."""
-    with runtime.database.writing() as session:
+    with runtime.database.writing(is_awaited=False) as session:
         job = session.get(Job, job_id)
         if job is None or job.status != JobStatus.pending:
             return None

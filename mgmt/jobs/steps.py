@@ -55,7 +55,7 @@ class Steps:
             self._written |= lasting
         if not lasting:
             return
-        with self._database.writing() as session:
+        with self._database.writing(is_awaited=False) as session:
             for job_id, step in lasting.items():
                 session.execute(update(Job).where(Job.id == job_id).values(step=step))
 

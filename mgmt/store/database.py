@@ -35,6 +35,10 @@ SQLITE_CONNECTIONS = 8
 PREPARED = 500
 """Statements that PostgreSQL keeps plans of, for each connection: a deploy and all lists are some 400."""
 
+_TURN = select(func.pg_advisory_xact_lock(WRITE_TURN))
+_SHORT_TURN = _TURN.add_columns(func.set_config("synchronous_commit", "off", True))
+_NOTE = select(func.pg_logical_emit_message(True, "pileus", ""))
+
 
 class WritingSession(Session):
     """A session whose changes are also kept as usage, see `mgmt.store.usage`."""
@@ -54,7 +58,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self._writer = self.engine.execution_options(pileus_writes=True)
-        self._reader = self.engine if is_sqlite(url) else open_engine(url, is_for_readers=True)
+        self._is_shared = not is_sqlite(url)
+        self._reader = open_engine(url, is_for_readers=True) if self._is_shared else self.engine
         self._turn = threading.Lock()
 
     @property
@@ -72,17 +77,32 @@ class Database:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
-        """A session that commits at the end of the block, or rolls all back if the block raises."""
+    def writing(self, *, is_awaited: bool = True) -> Iterator[Session]:
+        """A session that commits at the end of the block, or rolls all back if the block raises.
+
+        What is committed is on the disk when the block has ended. With `is_awaited` False only once anything
+        that is committed later is: for what is done again, the same way, if the power fails before that.
+        """
         with self._turn_to_write(), self.beside_writers() as session:
-            take_turn(session)
+            take_turn(session, keeps_disk_waiting=self._is_shared)
             yield session
+        if is_awaited and self._is_shared:
+            self._wait_for_disk()
 
     @contextmanager
     def beside_writers(self) -> Iterator[Session]:
         """As `writing`, but without a turn: for one statement that depends on nothing read before."""
         with WritingSession(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def _wait_for_disk(self) -> None:
+        """Wait until PostgreSQL has flushed all that was committed before: its log is one sequence.
+
+        Nobody has the turn meanwhile, and who waits at once is served by one flush. The note in the log says
+        nothing to anybody; without it there would be nothing to flush for.
+        """
+        with self._reader.connect() as connection:
+            connection.execute(_NOTE)
 
     @contextmanager
     def _turn_to_write(self) -> Iterator[None]:
@@ -104,11 +124,14 @@ class Database:
             engine.dispose()
 
 
-def take_turn(session: Session | Connection) -> None:
-    """Wait until no other transaction writes; the turn lasts as long as this one. SQLite took it at BEGIN."""
+def take_turn(session: Session | Connection, *, keeps_disk_waiting: bool = False) -> None:
+    """Wait until no other transaction writes; the turn lasts as long as this one. SQLite took it at BEGIN.
+
+    With `keeps_disk_waiting` it ends before what was written is on the disk: the caller waits for that.
+    """
     connection = session if isinstance(session, Connection) else session.connection()
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(WRITE_TURN)))
+        connection.execute(_SHORT_TURN if keeps_disk_waiting else _TURN)
 
 
 def open_engine(url: str, name: str = "pileus", *, is_for_readers: bool = False) -> Engine:

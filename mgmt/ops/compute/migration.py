@@ -80,7 +80,7 @@ def settle(runtime: Runtime, vm_id: str) -> None:
 
 def _reserve(runtime: Runtime, vm_id: str, host_id: str | None, pools: Mapping[str, str]) -> Plan:
     """Take room on a host and in its pools; the VM is Migrating. Raises ParameterError, NoCapacity."""
-    with runtime.locks.hold("placement"), runtime.database.writing() as session:
+    with runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id)
         if vm.state != VmState.migrating or vm.target_host_id is None:
             if vm.state != VmState.running or vm.host_id is None:

@@ -36,7 +36,7 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None, within: s
     host's id and name, and as `left` the host that has its definition from before, if that is another.
     Raises NoCapacity with every host's reason.
     """
-    with runtime.locks.hold("placement"), runtime.database.writing() as session:
+    with runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id)
         disks = _disks_of(session, vm)
         _check_pools(vm, disks)

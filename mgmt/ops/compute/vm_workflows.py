@@ -198,7 +198,7 @@ def _introduce(runtime: Runtime, networks: list[str]) -> None:
 def _power_on(runtime: Runtime, vm_id: str) -> None:
     make_data_files(runtime, vm_id)
     put_vm(runtime, vm_id, "running")
-    with runtime.database.writing() as session:
+    with runtime.database.writing(is_awaited=False) as session:  # the record of the step is awaited
         vm = session.get_one(Vm, vm_id)  # held, so that it is read once
         mark_volumes_ready(session, vm_id)
         change_vm(session, vm.id, state=VmState.running, reason="", last_start=runtime.now())

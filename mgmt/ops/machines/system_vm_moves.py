@@ -85,7 +85,7 @@ def require_place(session: Session, vm: Vm, host_id: str | None = None, pool_id:
 
 
 def _choose(runtime: Runtime, vm_id: str, host_id: str | None, pool_id: str | None) -> Plan:
-    with runtime.locks.hold("placement"), runtime.database.reading() as session:
+    with runtime.database.reading() as session:
         return require_place(session, session.get_one(Vm, vm_id), host_id, pool_id)
 
 

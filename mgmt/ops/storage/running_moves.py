@@ -72,7 +72,7 @@ def _is_near(session: Session, volume: Volume, home: Host) -> bool:
 
 
 def _reserve(runtime: Runtime, vm_id: str, pools: Mapping[str, str]) -> list[Move]:
-    with runtime.locks.hold("placement"), runtime.database.writing() as session:
+    with runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id)
         if vm.state != VmState.running or vm.host_id is None:
             raise InUse(f"VM {vm.name} is {vm.state} by now; ask again")

@@ -66,7 +66,7 @@ def settle(runtime: Runtime, vm_id: str | None, volume_id: str) -> None:
 
 
 def _reserve(runtime: Runtime, vm_id: str | None, pools: Mapping[str, str]) -> list[Move]:
-    with runtime.locks.hold("placement"), runtime.database.writing() as session:
+    with runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id) if vm_id else None
         if vm is not None and vm.state != VmState.stopped:
             raise InUse(f"VM {vm.name} is {vm.state} by now; its volumes move while it is Stopped")

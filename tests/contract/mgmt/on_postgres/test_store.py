@@ -47,3 +47,19 @@ def test_plans_outlive_the_session(new_database: NewDatabase) -> None:
     with database.reading() as session:
         assert session.scalar(prepared) == 1
     database.close()
+
+
+def test_what_is_written_is_on_the_disk_although_the_turn_ends_before(new_database: NewDatabase) -> None:
+    database = Database(new_database())
+    written = text("select pg_current_wal_insert_lsn()::text")
+    for number in range(5):
+        with database.writing() as session:
+            session.execute(text("insert into setting values (:name, 'x')"), {"name": f"x{number}"})
+            position = session.scalar(written)
+            assert session.scalar(text("show synchronous_commit")) == "off"
+        with database.reading() as session:
+            flushed = text("select pg_current_wal_flush_lsn() > cast(:position as pg_lsn)")
+            assert session.scalar(flushed, {"position": position})
+    with database.beside_writers() as session:
+        assert session.scalar(text("show synchronous_commit")) == "on"
+    database.close()
