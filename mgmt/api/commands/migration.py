@@ -132,7 +132,7 @@ class MigrateVirtualMachineWithVolume(AsyncCommand, kw_only=True, frozen=True):
         reached = select(StoragePool.id).where(
             StoragePool.id.in_(pools.values()), is_reached_from(vm.host_id)
         )
-        is_home = self.hostid is None and not self.autoselect
+        is_home = self.hostid == vm.host_id or (self.hostid is None and not self.autoselect)
         return is_home and set(call.session.scalars(reached)) == set(pools.values())
 
     def _move_running(self, call: Call, vm: Vm, pools: dict[str, str]) -> Job:

@@ -47,7 +47,7 @@ class Place:
         """Ask for it and wait for its end."""
         peer = Peer(address=self.host.address, server_name="", server_ca="", certificate="", key="")
         target = msgspec.structs.replace(volume, pool=to)
-        copy = VolumeFetch(volume=target, source=peer, pool=volume.pool)
+        copy = VolumeFetch(volume=target, source=peer, pool=volume.pool, keep=volume.base is None)
         return self.host.request("PUT", f"/v1/domains/{self.vm.uuid}/volumes/{volume.id}?wait={wait}", copy)
 
     def files(self, volume: Volume) -> set[str]:
@@ -269,13 +269,20 @@ def test_a_pool_that_gets_full_refuses_and_the_guest_has_its_disk(place: Place, 
     assert "bytes free: see that it has room" in ended.text, ended.text
     assert (place.files(volume), place.used(volume)) == ({"primary"}, ["primary"])
     place.wait_for_writes()
+    assert place.move(volume, SHARED).status_code == 200, "there is room in the other"
+    assert (place.used(volume), place.delete(volume, "primary")) == ([SHARED], 204)
+    moved = place.folders[SHARED] / file.name
+    read = run(("qemu-io", "-r", "-U", "-f", "qcow2", "-c", f"read -P 7 0 {SQUEEZED}M", str(moved)))
+    assert "verification failed" not in read.stdout
+    assert moved.with_suffix(".keep").exists(), "it outlives the VM there too"
     snapshot = DomainSnapshot(id=str(uuid4()))
     path = f"/v1/domains/{vm.uuid}/snapshots/{snapshot.id}"
     place.host.put(path, snapshot)
-    assert "has 1 VM snapshots, which a copy would not have" in place.move(volume, SHARED).text
-    assert place.files(volume) == {"primary"}
+    volume = msgspec.structs.replace(volume, pool=SHARED)
+    assert "has 1 VM snapshots, which a copy would not have" in place.move(volume, "primary").text
+    assert place.files(volume) == {SHARED}
     vm.put()
-    assert place.delete(volume, "primary") == 204
+    assert place.delete(volume, SHARED) == 204
 
 
 def _runs(place: Place) -> bool:

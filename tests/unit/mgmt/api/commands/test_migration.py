@@ -190,7 +190,7 @@ def test_a_running_vms_volume_moves_to_pools_that_its_host_reaches(hosts: Hosts)
     found = world.call("findStoragePoolsForMigration", "admin", id=hosts.root)["storagepool"]
     assert [pool["name"] for pool in found if pool["suitableformigration"]] == ["2"]
     world.add(tables.PoolHost(pool_id=shared, host_id=hosts.here))
-    to = {"migrateto[0].volume": hosts.root, "migrateto[0].pool": second}
+    to = {"migrateto[0].volume": hosts.root, "migrateto[0].pool": second, "hostid": hosts.here}
     for pool, call in (
         (second, lambda: world.call("migrateVolume", "admin", **sent, storageid=second)),
         (shared, lambda: world.call("migrateVolume", "admin", **sent, storageid=shared)),
