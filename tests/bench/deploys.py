@@ -6,6 +6,7 @@ The baseline is what the same database does on the same disk when nobody asks mo
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
@@ -24,16 +25,25 @@ DEADLINE = 600.0
 POLL = 1.0
 
 
+@dataclass(frozen=True)
+class Promise:
+    """Seconds until all should run; `commit` is what one bare commit takes."""
+
+    seconds: float
+    commit: float
+
+
 def measure(caller: Caller, name: str, commit: float, cpu: Callable[[], float]) -> Iterator[Finding]:
     """Both, on the cloud of `caller`, whose database is called `name` and takes `commit` seconds for one.
 
     `cpu` gives the seconds of processor that the server has used: they tell more where others work too.
     """
-    for what, count, networks in (
-        (f"{SUSTAINED} deploys on {NETWORKS} networks", SUSTAINED, NETWORKS),
-        (f"burst of {BURST} deploys on one network", BURST, 1),
+    for what, count, networks, goal in (
+        (f"{SUSTAINED} deploys on {NETWORKS} networks", SUSTAINED, NETWORKS, SUSTAINED / DEPLOYS_PER_SECOND),
+        # What is promised of a burst is that all of it runs.
+        (f"burst of {BURST} deploys on one network", BURST, 1, DEADLINE),
     ):
-        yield _measure(caller, f"{name}: {what}", count, networks, commit, cpu)
+        yield _measure(caller, f"{name}: {what}", count, networks, Promise(goal, commit), cpu)
 
 
 def commit_seconds(url: str) -> float:
@@ -55,7 +65,7 @@ def commit_seconds(url: str) -> float:
 
 
 def _measure(
-    caller: Caller, what: str, count: int, networks: int, commit: float, cpu: Callable[[], float]
+    caller: Caller, what: str, count: int, networks: int, promise: Promise, cpu: Callable[[], float]
 ) -> Measurement:
     places = _places(caller, networks)
     begun, used = time.monotonic(), cpu()
@@ -68,10 +78,10 @@ def _measure(
         name=what,
         seconds=seconds,
         baseline="as many bare commits",
-        baseline_seconds=commit * count,
-        goal=count / DEPLOYS_PER_SECOND / (commit * count) if running == count else 0.0,
-        note=f"{running} Running, {count - running} not; {running / seconds:.1f}/s,"
-        f" promised {DEPLOYS_PER_SECOND}; asked for within {asked:.1f} s;"
+        baseline_seconds=promise.commit * count,
+        goal=promise.seconds / (promise.commit * count) if running == count else 0.0,
+        note=f"{running} Running, {count - running} not, promised all within {promise.seconds:.0f} s;"
+        f" {running / seconds:.1f}/s; asked for within {asked:.1f} s;"
         f" {(cpu() - used) / count * 1000:.0f} ms of the server's CPU each",
     )
 
