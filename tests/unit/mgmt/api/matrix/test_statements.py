@@ -126,9 +126,10 @@ def test_capacities_are_summed_up_once_for_all_places(world: World, name: str) -
     few, first = world.statements(registered, HALF, showcapacities="true")
     many, all_of_them = world.statements(registered, 500, showcapacities="true")
     assert few < many
-    names = 2  # of pods and clusters
-    assert len(plain) < len(first) <= len(plain) + SUMS["listCapacity"] + names
-    assert len(all_of_them) <= len(first), "\n".join(all_of_them)
+    names = 2  # of pods and clusters, where a page has any with capacities: rows of one moment have no order
+    most = len(plain) + SUMS["listCapacity"] + names
+    assert len(plain) < len(first) <= most
+    assert len(all_of_them) <= most, "\n".join(all_of_them)
 
 
 CONSTANTS = [
