@@ -46,6 +46,7 @@ class ListAccounts(ListCommand, kw_only=True, frozen=True):
     rolename: Annotated[str | None, "list only accounts of the role of this name"] = None
     roletype: Annotated[str | None, "Admin, DomainAdmin or User"] = None
     details: Annotated[str | None, NoEffect("everything is shown")] = None
+    apikeyaccess: Annotated[str | None, Unsupported("roles say who may call what")] = None
     iscleanuprequired: Annotated[
         bool, Unsupported("the job of deleteAccount says what is left; call deleteAccount again")
     ] = False

@@ -14,6 +14,7 @@ from mgmt.api.commands.service_offerings import (
     THIN,
     OfferedDisk,
     check_thin,
+    in_state,
     offering_state,
 )
 from mgmt.api.lists import AllAre, Equals, ListCommand
@@ -35,7 +36,9 @@ class ListDiskOfferings(ListCommand, kw_only=True, frozen=True):
     searched = (DiskOffering.name, DiskOffering.display_text)
 
     name: Annotated[str | None, Equals(DiskOffering.name)] = None
-    state: Annotated[str | None, Equals(DiskOffering.state)] = None
+    state: Annotated[str | None, "Active, the default; Inactive, or all"] = None
+    volumeid: Annotated[str | None, Unsupported("compare the tags of offerings and pools")] = None
+    storageid: Annotated[str | None, Unsupported("compare the tags of offerings and pools")] = None
     encrypt: Annotated[bool | None, "true for encrypted disks: none", AllAre(False)] = None
     storagetype: Annotated[str | None, "local or shared", Equals(DiskOffering.storage_type)] = None
     zoneid: Annotated[str | None, Ref(Zone, use=True), FOR_ALL] = None
@@ -45,6 +48,7 @@ class ListDiskOfferings(ListCommand, kw_only=True, frozen=True):
 
     def narrow(self, call: Call, query: Select[Any]) -> Select[Any]:
         """Those that the caller, and the domain that was named, may use."""
+        query = in_state(query, DiskOffering.state, self.state, by_id=bool(self.id or self.ids))
         return for_domains(call, query, DiskOffering.id, self.domainid)
 
 

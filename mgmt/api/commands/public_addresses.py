@@ -49,6 +49,9 @@ class ListPublicIpAddresses(OwnedListCommand, kw_only=True, frozen=True):
     forvirtualnetwork: Annotated[bool | None, "false for those of shared networks: none", AllAre(True)] = None
     vpcid: Annotated[str | None, "list only addresses of this VPC; there are none", AllAre(None)] = None
     fordisplay: ShownToUsers = None
+    networkid: Annotated[
+        str | None, Ref(Network), "of this public network; addresses are of ranges", AllAre(None)
+    ] = None
     forloadbalancing: Annotated[bool, "true: only those with a load balancer rule"] = False
     forsystemvms: Annotated[
         bool | None, "true for those kept for system VMs", Equals(PublicAddress.is_system)

@@ -16,7 +16,7 @@ from mgmt.api.registry import DONE, Response, Spec, SyncCommand
 from mgmt.api.responses.offerings import SERVICE_OFFERING
 from mgmt.model.errors import ParameterError, PermissionDenied
 from mgmt.model.pools import StorageType
-from mgmt.store.tables import Domain, ServiceOffering, Vm, Zone
+from mgmt.store.tables import Domain, ServiceOffering, Template, Vm, Zone
 
 GIB = 1024**3
 FOR_ALL = NoEffect("offerings are for all zones, and all that one may use are listed")
@@ -45,7 +45,12 @@ class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
     cpunumber: Annotated[int | None, "the number of vCPUs", Equals(ServiceOffering.cpus)] = None
     cpuspeed: Annotated[int | None, "the speed of a vCPU in MHz", Equals(ServiceOffering.cpu_speed)] = None
     memory: Annotated[int | None, "the memory in MB", Equals(ServiceOffering.memory)] = None
-    state: Annotated[str | None, Equals(ServiceOffering.state)] = None
+    state: Annotated[str | None, "Active, the default; Inactive, or all"] = None
+    templateid: Annotated[
+        str | None, Ref(Template, use=True), NoEffect("every template runs with every offering")
+    ] = None
+    gpuenabled: Annotated[bool | None, "true for those with a GPU: none", AllAre(False)] = None
+    vgpuprofileid: Annotated[str | None, "those with this profile of a GPU: none", AllAre(None)] = None
     encryptroot: Annotated[bool | None, "true for encrypted disks: none", AllAre(False)] = None
     storagetype: Annotated[str | None, "local or shared", Equals(ServiceOffering.storage_type)] = None
     virtualmachineid: Annotated[str | None, Ref(Vm), "only those this VM could change to"] = None
@@ -60,6 +65,7 @@ class ListServiceOfferings(ListCommand, kw_only=True, frozen=True):
         if self.issystem and not call.caller.is_root:
             raise PermissionDenied("Offerings of system VMs are for administrators; leave issystem away")
         query = for_domains(call, query, ServiceOffering.id, self.domainid)
+        query = in_state(query, ServiceOffering.state, self.state, by_id=bool(self.id or self.ids))
         if self.virtualmachineid is not None:
             vm = call.row(Vm, self.virtualmachineid)
             query = query.where(ServiceOffering.id != vm.offering_id)
@@ -219,6 +225,13 @@ def check_thin(provisioning: str) -> None:
     """Raise `ParameterError` for a disk that would be filled at once."""
     if provisioning.lower() != "thin":
         raise wrong_value("provisioningtype", provisioning, THIN)
+
+
+def in_state(query: Select[Any], column: Any, state: str | None, *, by_id: bool) -> Select[Any]:
+    """Offerings in a state: those that may be chosen if none is named; any by id, or with `all`."""
+    if (state or "").lower() == "all" or (by_id and not state):
+        return query
+    return query.where(column == (offering_state(state or None) or STATES[0]))
 
 
 def offering_state(text: str | None) -> str | None:

@@ -13,7 +13,7 @@ from mgmt.api.call import Call
 from mgmt.api.commands.snapshots import check_kept
 from mgmt.api.lists import AllAre, CountAnyway, Equals, OwnedListCommand, ShownToUsers
 from mgmt.api.ownership import OwnerAccount, OwnerDomain, OwnerProject
-from mgmt.api.params import wrong_value
+from mgmt.api.params import Unsupported, wrong_value
 from mgmt.api.registry import DONE, AsyncCommand, Response, Spec, SyncCommand
 from mgmt.api.responses.volumes import VOLUME
 from mgmt.model.errors import InUse, ParameterError
@@ -59,6 +59,7 @@ class ListVolumes(OwnedListCommand, kw_only=True, frozen=True):
     podid: Annotated[str | None, Ref(Pod), "list only volumes on hosts of this pod"] = None
     clusterid: Annotated[str | None, Ref(Cluster), "list only volumes on hosts of this cluster"] = None
     displayvolume: ShownToUsers = None
+    listsystemvms: Annotated[bool, Unsupported("listSystemVms shows what the system has")] = False
     isencrypted: Annotated[bool | None, "true for encrypted ones: none", AllAre(False)] = None
     retrieveonlyresourcecount: CountAnyway = False
 

@@ -78,6 +78,9 @@ def test_offerings_have_host_tags_and_retire(world: World) -> None:
     world.call("updateServiceOffering", "admin", id=made, state="inactive", hosttags="ssd")
     (listed,) = world.call("listServiceOfferings", state="Inactive")["serviceoffering"]
     assert (listed["id"], listed["hosttags"]) == (made, "ssd")
+    shown = [world.call("listServiceOfferings", **asked)["count"] for asked in ({}, {"state": "all"})]
+    assert shown[1] == shown[0] + 1
+    assert world.call("listServiceOfferings", id=made)["count"] == 1
     with pytest.raises(ParameterError, match="an active offering"):
         deploy(world, serviceofferingid=made)
     with pytest.raises(ParameterError, match="Active or Inactive"):
