@@ -1,8 +1,9 @@
 """Which pool takes a volume, and which hosts reach a pool."""
 
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from mgmt.model.configuration import (
@@ -18,6 +19,11 @@ from mgmt.store.configured import Values, all_values
 from mgmt.store.tables import DiskOffering, Host, PoolHost, ServiceOffering, StoragePool, Vm, Volume
 
 _GIB = 1024**3
+
+_PROMISED = select(func.sum(Volume.size)).where(
+    or_(Volume.pool_id == bindparam("pool_id"), Volume.target_pool_id == bindparam("pool_id")),
+    Volume.removed.is_(None),
+)
 
 
 def is_reached_from(host_id: Any, storage: str = "") -> ColumnElement[bool]:
@@ -93,11 +99,9 @@ def place_volume(session: Session, host_id: str, size: int, wish: Wish = ANY) ->
 
     Raises NoCapacity with each pool's reason.
     """
-    query = select(StoragePool).where(is_reached_from(host_id, wish.storage), StoragePool.removed.is_(None))
-    query = query.order_by(StoragePool.host_id.is_(None))
     values = all_values(session, (STORAGE_OVERPROVISIONING, POOL_ALLOCATED_LIMIT, POOL_USED_LIMIT))
     refusals = []
-    for pool in session.scalars(query.order_by(StoragePool.created, StoragePool.id)).all():
+    for pool in session.scalars(_reached(wish.storage), {"host_id": host_id}).all():
         reason = lacking_tags(pool, wish) or _why_not(session, pool, size, values)
         if not reason:
             return pool
@@ -116,6 +120,14 @@ def require_tags(pool: StoragePool, wish: Wish) -> None:
     """Raise ParameterError unless a pool has the tags that a volume in it needs."""
     if words := lacking_tags(pool, wish):
         raise ParameterError(f"storage pool {pool.name} {words}")
+
+
+@lru_cache(maxsize=8)
+def _reached(storage: str) -> Select[StoragePool]:
+    """The pools that a host reaches, its own first: built once, because each new volume asks for them."""
+    reached = is_reached_from(bindparam("host_id"), storage)
+    query = select(StoragePool).where(reached, StoragePool.removed.is_(None))
+    return query.order_by(StoragePool.host_id.is_(None), StoragePool.created, StoragePool.id)
 
 
 def require_room(session: Session, pool: StoragePool, more: int) -> None:
@@ -142,6 +154,4 @@ def _why_not(session: Session, pool: StoragePool, size: int, values: Values) -> 
 
 
 def _promised(session: Session, pool_id: str) -> int:
-    here = or_(Volume.pool_id == pool_id, Volume.target_pool_id == pool_id)
-    query = select(func.sum(Volume.size)).where(here, Volume.removed.is_(None))
-    return int(session.scalar(query) or 0)
+    return int(session.scalar(_PROMISED, {"pool_id": pool_id}) or 0)

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID, uuid5
 
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from mgmt.metrics.measured import JOB_SECONDS, JOBS
@@ -12,16 +13,23 @@ from mgmt.ops.saga import StepFailed
 from mgmt.store.events import record_event, start_event_id
 from mgmt.store.tables import Event, Job, Vm
 
+_FOUND = (
+    select(Job, Event)
+    .outerjoin(Event, Event.id == bindparam("event_id"))
+    .where(Job.id == bindparam("job_id"))
+)
+
 
 def begin(runtime: Runtime, job_id: str) -> dict[str, Any] | None:
     """Say that a job starts; what it is to do. None when there is nothing (left) to do. Twice is as once."""
     with runtime.database.writing(is_awaited=False) as session:
-        job = session.get(Job, job_id)
-        if job is None or job.status != JobStatus.pending:
+        found = _find(session, job_id)
+        if found is None or found.Job.status != JobStatus.pending:
             return None
+        job, asked = found
         if not job.handed_over:  # else its start was cut, and is begun again
             started = str(uuid5(UUID(job.id), "Started"))
-            _note(session, job, f"{job.command} has started", state="Started", event_id=started)
+            _note(session, job, asked, f"{job.command} has started", state="Started", event_id=started)
         job.handed_over = True
     return {
         "id": job.id,
@@ -39,9 +47,10 @@ def finish(
     `step` is the last one. Doing it twice is the same as once.
     """
     with runtime.database.writing() as session:
-        job = session.get_one(Job, job_id)
-        if job.status != JobStatus.pending:
+        found = _find(session, job_id)
+        if found is None or found.Job.status != JobStatus.pending:
             return
+        job, asked = found
         job.completed = runtime.now()
         job.step = step or job.step
         job.status = JobStatus.failed if failure else JobStatus.succeeded
@@ -54,17 +63,21 @@ def finish(
             if vm is not None:
                 vm.reason = text
         words = f"{job.command} failed at {text}" if failure else text
-        _note(session, job, words, level="ERROR" if failure else "INFO")
+        _note(session, job, asked, words, level="ERROR" if failure else "INFO")
     JOBS.labels(workflow, "failed" if failure else "succeeded").inc()
     # A clock that goes back must not make a sum fall: Prometheus takes that for a restart.
     JOB_SECONDS.labels(workflow).observe(max(seconds, 0.0))
 
 
-def _note(session: Session, job: Job, text: str, **more: str) -> None:
+def _find(session: Session, job_id: str) -> Row[Job, Event | None] | None:
+    """A job, and the event that says it was asked for, by one statement."""
+    return session.execute(_FOUND, {"job_id": job_id, "event_id": start_event_id(job_id)}).first()
+
+
+def _note(session: Session, job: Job, parent: Event | None, text: str, **more: str) -> None:
     """An event of a job, below the one that says it was asked for, and of the same owner."""
     if not job.event_type:
         return
-    parent = session.get(Event, start_event_id(job.id))
     record_event(
         session,
         job.event_type,

@@ -38,6 +38,7 @@ def place_vm(runtime: Runtime, vm_id: str, host_id: str | None = None, within: s
     """
     with runtime.database.writing() as session:
         vm = session.get_one(Vm, vm_id)
+        _offering = session.get_one(ServiceOffering, vm.offering_id)  # held, so that it is read once
         disks = _disks_of(session, vm)
         _check_pools(vm, disks)
         demand = _demand(session, vm, disks, _tied_to(disks) or vm.host_id or host_id)
