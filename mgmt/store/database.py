@@ -30,6 +30,8 @@ _read_json = msgspec.json.decode
 WRITE_TURN = 0x70696C657573
 POOL_CONNECTIONS = 32
 """Kept open; as many again when busy: API threads, jobs and the reconcile loop share one pool."""
+WRITERS, READERS = 4, POOL_CONNECTIONS - 4
+"""The same of PostgreSQL, where writers, who take turns, have connections of their own."""
 SQLITE_CONNECTIONS = 8
 """The same for SQLite, where one is opened in no time, and each keeps 2 MB of pages."""
 PREPARED = 500
@@ -56,10 +58,12 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = open_engine(url)
+        self.engine = open_engine(url, keeps=WRITERS)
         self._writer = self.engine.execution_options(pileus_writes=True)
         self._is_shared = not is_sqlite(url)
-        self._reader = open_engine(url, is_for_readers=True) if self._is_shared else self.engine
+        self._reader = (
+            open_engine(url, keeps=READERS, is_for_readers=True) if self._is_shared else self.engine
+        )
         self._turn = threading.Lock()
 
     @property
@@ -134,11 +138,13 @@ def take_turn(session: Session | Connection, *, keeps_disk_waiting: bool = False
         connection.execute(_SHORT_TURN if keeps_disk_waiting else _TURN)
 
 
-def open_engine(url: str, name: str = "pileus", *, is_for_readers: bool = False) -> Engine:
+def open_engine(
+    url: str, name: str = "pileus", *, keeps: int = POOL_CONNECTIONS, is_for_readers: bool = False
+) -> Engine:
     """The engine of a database URL (`sqlite:////var/lib/x/mgmt.db`, `postgresql+psycopg://…`).
 
-    `name` is what PostgreSQL shows of its connections (`application_name`); those for readers commit after
-    each statement, and write nothing.
+    `name` is what PostgreSQL shows of its connections (`application_name`), of which it `keeps` so many;
+    those for readers commit after each statement, and write nothing.
     """
     if is_sqlite(url):
         engine = create_engine(
@@ -157,7 +163,7 @@ def open_engine(url: str, name: str = "pileus", *, is_for_readers: bool = False)
         connect_args={"application_name": name, "options": " ".join(f"-c {each}" for each in settings)},
         isolation_level="AUTOCOMMIT" if is_for_readers else None,
         json_deserializer=_read_json,
-        pool_size=POOL_CONNECTIONS,
+        pool_size=keeps,
         max_overflow=POOL_CONNECTIONS,
         pool_use_lifo=True,  # a connection knows the plans of what it ran before
     )
