@@ -1,8 +1,6 @@
 """The template cache of a shared pool: one copy for all its hosts, which never work on one file together."""
 
-import contextlib
 import fcntl
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from pathlib import Path
 from appliance.hostagent.errors import Cancelled
 from appliance.hostagent.eviction import Evictor
 from appliance.hostagent.templates import Say, TemplateCache
+from systemvm.engine.files import link_in_place
 from systemvm.spec.host import TemplatePull
 
 #: Seconds between two tries to be the host that pulls.
@@ -56,9 +55,7 @@ class SharedTemplateCache(TemplateCache):
         return path.with_name(f"{path.stem}.{self.host}.part")
 
     def _publish(self, part: Path, path: Path) -> None:
-        with contextlib.suppress(FileExistsError):
-            os.link(part, path)
-        part.unlink()
+        link_in_place(part, path)
 
 
 def _is_ours(descriptor: int) -> bool:

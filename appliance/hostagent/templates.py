@@ -20,6 +20,7 @@ from appliance.hostagent.eviction import Evictor
 from appliance.hostagent.image_header import read_header
 from appliance.hostagent.peers import PeerRefused, receive
 from systemvm.engine import fetch
+from systemvm.engine.files import put_in_place
 from systemvm.engine.image_header import ImageRefused, inspect_image
 from systemvm.spec.host import HostTemplate, Peer, TemplatePull
 
@@ -96,7 +97,7 @@ class TemplateCache:
 
     def _publish(self, part: Path, path: Path) -> None:
         """A file that is whole becomes an entry."""
-        os.replace(part, path)
+        put_in_place(part, path)
 
     def _pull_into_room(
         self,

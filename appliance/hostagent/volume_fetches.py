@@ -1,7 +1,6 @@
 """Volumes that come from other hosts: the file's own bytes, snapshots in it included, over a local base."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from appliance.hostagent.operations import Operation, Operations
 from appliance.hostagent.peers import receive
 from appliance.hostagent.volumes import VolumeStore
 from systemvm.engine.command import run
+from systemvm.engine.files import put_in_place
 from systemvm.spec.host import VolumeFetch
 
 #: Seconds that a copy may take to notice that nobody wants it any more.
@@ -77,7 +77,7 @@ class VolumeFetches:
                 format_ = read_header(base).format
                 run(("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", format_, "-b", str(base), str(part)))
             part.chmod(0o600)
-            os.replace(part, path)
+            put_in_place(part, path)
         finally:
             part.unlink(missing_ok=True)
 

@@ -15,6 +15,7 @@ from appliance.hostagent.shared_templates import SharedTemplateCache
 from appliance.hostagent.templates import Say, TemplateCache
 from systemvm.engine.command import run
 from systemvm.engine.errors import CommandError
+from systemvm.engine.files import put_in_place
 from systemvm.spec.host import HostVolume, Volume
 
 #: Files to the VMs that have them, running or by their definitions.
@@ -110,7 +111,7 @@ class VolumeStore:
         try:
             self._make(temporary, volume, say, cancelled)
             temporary.chmod(0o600)
-            os.replace(temporary, path)
+            put_in_place(temporary, path)
         except (CommandError, OSError) as error:
             if not _is_full(error):
                 raise

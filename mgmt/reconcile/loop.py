@@ -30,7 +30,7 @@ HEALTH_EVERY, INFO_EVERY = 6, 6
 #: The same for the bytes that routers have counted: five minutes, as CloudStack reads them.
 TRAFFIC_EVERY = 60
 #: A look at very many hosts takes long: the loop then rests so many times as long, to leave time to others.
-REST = 3.0
+REST = 9.0
 #: How many actions run beside each other.
 MOST_AT_ONCE = 8
 #: The name of the lock whose holder runs the loop.

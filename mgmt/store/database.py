@@ -32,8 +32,6 @@ POOL_CONNECTIONS = 32
 """Kept open; as many again when busy: API threads, jobs and the reconcile loop share one pool."""
 WRITERS, READERS = 4, POOL_CONNECTIONS - 4
 """The same of PostgreSQL, where writers, who take turns, have connections of their own."""
-SQLITE_CONNECTIONS = 8
-"""The same for SQLite, where one is opened in no time, and each keeps 2 MB of pages."""
 PREPARED = 500
 """Statements that PostgreSQL keeps plans of, for each connection: a deploy and all lists are some 400."""
 
@@ -150,8 +148,8 @@ def open_engine(
         engine = create_engine(
             url,
             json_deserializer=_read_json,
-            pool_size=SQLITE_CONNECTIONS,
-            max_overflow=2 * POOL_CONNECTIONS - SQLITE_CONNECTIONS,
+            pool_size=POOL_CONNECTIONS,
+            max_overflow=POOL_CONNECTIONS,
             pool_use_lifo=True,  # a connection has the pages of what it read before
         )
         event.listen(engine, "connect", _prepare_sqlite)

@@ -7,7 +7,6 @@ lists them; loopback and link-local (the control network of system VMs) always a
 """
 
 import errno
-import json
 import os
 import socket
 import ssl
@@ -19,6 +18,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from systemvm.engine.beginning import BOOT_ID, Beginning
 from systemvm.engine.errors import EngineError
 from systemvm.engine.resolvers import read_nameservers
 
@@ -79,6 +79,7 @@ class Fetcher:
     stall_timeout: float = STALL_TIMEOUT
     total_timeout: float = TOTAL_TIMEOUT
     resolve: Callable[[str, int], list[str]] = field(default=lambda host, port: resolve(host, port))
+    boot_id: Path = BOOT_ID
 
     def fetch(
         self,
@@ -93,14 +94,16 @@ class Fetcher:
 
         `progress` gets bytes so far and in all (0 if unknown). Raises FetchFailed, AddressRefused,
         Cancelled, OSError (disk full); what was received stays in `target` for another call.
+        The end of a file that is whole is not flushed yet (`put_in_place` sees to that).
         """
         deadline = time.monotonic() + self.total_timeout
+        beginning = Beginning(target, self.boot_id)
         for attempt in range(self.attempts):
             if cancelled():
                 raise Cancelled
             try:
-                self._fetch_once(url, _Partial(target, max_bytes, progress, cancelled, deadline))
-                target.with_name(f"{target.name}.origin").unlink(missing_ok=True)
+                self._fetch_once(url, _Partial(beginning, max_bytes, progress, cancelled, deadline))
+                beginning.forget()
                 return
             except _Cut as cut:
                 if attempt + 1 == self.attempts:
@@ -174,9 +177,9 @@ class Fetcher:
 
 @dataclass
 class _Partial:
-    """The file of a download, and what is known about where its first bytes came from."""
+    """The file of a download, as one answer makes it longer."""
 
-    target: Path
+    beginning: Beginning
     max_bytes: int
     progress: Callable[[int, int], None]
     cancelled: Callable[[], bool]
@@ -185,7 +188,7 @@ class _Partial:
     def headers(self) -> dict[str, str]:
         """Ask for the rest if the same file's beginning is here (RFC 9110, 13.1.5 and 14.2)."""
         plain = {"Accept-Encoding": "identity", "User-Agent": "Pileus"}
-        have, validator = self._have(), self._validator()
+        have, validator = self.beginning.length(), self.beginning.validator()
         if not have or not validator:
             return plain
         return {**plain, "Range": f"bytes={have}-", "If-Range": validator}
@@ -195,7 +198,7 @@ class _Partial:
         offset, total = self._accept(response)
         if total > self.max_bytes:
             raise FetchFailed(f"it has {total} bytes; at most {self.max_bytes} are allowed")
-        free = os.statvfs(self.target.parent)
+        free = os.statvfs(self.beginning.target.parent)
         if total - offset > free.f_bavail * free.f_frsize:
             room = free.f_bavail * free.f_frsize
             raise OSError(errno.ENOSPC, f"it needs {total - offset} more bytes, {room} are free")
@@ -205,9 +208,10 @@ class _Partial:
 
     def _write(self, response: "httpx.Response", offset: int, total: int) -> int:
         received = offset
-        with self.target.open("r+b" if offset else "wb") as file:
+        with self.beginning.target.open("r+b" if offset else "wb") as file:
             file.seek(offset)
             file.truncate()
+            self.beginning.flush(file)
             for chunk in response.iter_raw():
                 if self.cancelled():
                     raise Cancelled
@@ -218,17 +222,18 @@ class _Partial:
                     raise FetchFailed(f"it took too long: {received} bytes arrived")
                 file.write(chunk)
                 self.progress(received, total)
+                self.beginning.flush_now_and_then(file, received)
         return received
 
     def _accept(self, response: "httpx.Response") -> tuple[int, int]:
         """Where the body belongs, and the size of the whole (0 if unknown)."""
-        have, length = self._have(), int(response.headers.get("content-length", "0"))
+        have, length = self.beginning.length(), int(response.headers.get("content-length", "0"))
         if response.status_code == 206:
             first, _, whole = response.headers.get("content-range", "").removeprefix("bytes ").partition("/")
             if first.partition("-")[0] == str(have) and whole == str(have + length):
                 return have, have + length
         if response.status_code in (206, 416):
-            self._origin().unlink(missing_ok=True)
+            self.beginning.forget()
             raise _Cut("the server cannot go on where it ended")
         if response.status_code >= 500 or response.status_code == 429:
             raise _Cut(f"{response.request.headers['host']} answers {response.status_code}")
@@ -237,20 +242,8 @@ class _Partial:
             raise FetchFailed(f"{response.request.headers['host']} answers {words}")
         etag = response.headers.get("etag", "")
         validator = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified", "")
-        self._origin().write_text(json.dumps({"validator": validator}))
+        self.beginning.start(validator)
         return 0, length
-
-    def _have(self) -> int:
-        return self.target.stat().st_size if self.target.exists() else 0
-
-    def _validator(self) -> str:
-        try:
-            return str(json.loads(self._origin().read_text())["validator"])
-        except (FileNotFoundError, ValueError, KeyError):
-            return ""
-
-    def _origin(self) -> Path:
-        return self.target.with_name(f"{self.target.name}.origin")
 
 
 def resolve(host: str, port: int) -> list[str]:

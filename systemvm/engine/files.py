@@ -1,5 +1,9 @@
-"""The one atomic file writer: temporary file beside the target, mode and owner, fsync, rename."""
+"""The one atomic file writer: temporary file beside the target, mode and owner, fsync, rename.
 
+A file that is renamed before it is flushed may be one of zeros after a power failure.
+"""
+
+import contextlib
 import os
 import shutil
 import tempfile
@@ -28,13 +32,33 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, owner: str = "",
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    # The rename itself is only durable once the folder is on disk.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _flush(path.parent)
     return True
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a file that others wrote its name: it is on the disk, whole, before anybody finds it there."""
+    _flush(part)
+    os.replace(part, path)
+    _flush(path.parent)
+
+
+def link_in_place(part: Path, path: Path) -> None:
+    """As `put_in_place`, unless there is one by that name already, which stays; `part` is gone then too."""
+    _flush(part)
+    with contextlib.suppress(FileExistsError):
+        os.link(part, path)
+    part.unlink()
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """A file's content; of a folder, the names in it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _is_same(path: Path, data: bytes, mode: int) -> bool:

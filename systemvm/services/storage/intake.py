@@ -9,6 +9,7 @@ from pathlib import Path
 
 from systemvm.engine.errors import CommandError
 from systemvm.engine.fetch import Cancelled, Fetcher
+from systemvm.engine.files import put_in_place
 from systemvm.engine.image_header import ImageHeader, ImageRefused, inspect_image
 from systemvm.engine.service import Runner
 from systemvm.services.storage.settings import Layout, leave_reserve
@@ -51,7 +52,9 @@ class Intake:
                 _accept(self.layout.uploads / source.id, partial)
             found = self._unpacked(source, partial, cancelled)
             status = self._judge(source, found, cancelled, is_unpacked=found != partial)
-            _settle(found, self.layout.templates / source.id)
+            # Readable by the server's worker, writable by nobody: bases of running disks never change.
+            found.chmod(0o444)
+            put_in_place(found, self.layout.templates / source.id)
             self.discard(source.id)
         except Cancelled:
             raise
@@ -163,20 +166,6 @@ def check_sum(path: Path, expected: str, cancelled: Callable[[], bool]) -> str:
     if expected and other.hexdigest() != digits:
         raise ChecksumWrong(f"its {algorithm} is {other.hexdigest()}, expected {digits}")
     return sha256.hexdigest()
-
-
-def _settle(partial: Path, target: Path) -> None:
-    """Onto the disk for good, then into its place."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, target)
-    # Readable by the server's worker, writable by nobody: bases of running disks never change.
-    target.chmod(0o444)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _step(source: TemplateSource, state: TemplateState, *, percent: int = 0, size: int = 0) -> TemplateStatus:

@@ -153,6 +153,7 @@ class Uploads:
             os.rename(f"{name}{PART}", name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except FileNotFoundError:
             raise UploadUnwanted(f"{name} was taken off the list while it was being sent") from None
+        os.fsync(self._folder)
 
     @contextlib.contextmanager
     def _alone(self, name: str) -> Iterator[None]:
@@ -180,6 +181,9 @@ class Uploads:
                     file.write(chunk)
                     digest.update(chunk)
                     left -= len(chunk)
+                # Who sent it is told that it is here, and forgets it.
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

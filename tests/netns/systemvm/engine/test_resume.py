@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from systemvm.engine.beginning import Beginning
 from systemvm.engine.fetch import ATTEMPTS, Fetcher, FetchFailed
 from tests.netns.topology import Topology
 
@@ -105,9 +107,9 @@ def server(lab: Topology) -> Iterator[Server]:
         made.close()
 
 
-def fetch(server: Server, target: Path) -> None:
+def fetch(server: Server, target: Path, **changes: Any) -> None:
     fetcher = Fetcher(allowed=(IPv4Network(f"{ADDRESS}/32"),), backoff=0.01)
-    fetcher.fetch(server.url, target, max_bytes=1 << 20)
+    replace(fetcher, **changes).fetch(server.url, target, max_bytes=1 << 20)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,26 @@ def test_what_was_cut_becomes_one_whole(server: Server, tmp_path: Path, manner: 
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
     expected = ("", "") if manner == "no validator" else (f"bytes={HALF}-", '"one"')
     assert server.asked[1] == expected
+
+
+@pytest.mark.parametrize("flushed", [0, HALF])
+def test_what_a_power_failure_took_is_fetched_again(server: Server, tmp_path: Path, flushed: int) -> None:
+    """Such a file has its length, and zeros where it was not flushed."""
+    server.manner = "goes on" if flushed else "no range"
+    target, boot = tmp_path / "image", tmp_path / "boot"
+    boot.write_text("first")
+    with pytest.raises(FetchFailed):
+        fetch(server, target, attempts=1, boot_id=boot)
+    if flushed:
+        beginning = Beginning(target, boot)
+        with target.open("r+b") as file:
+            file.seek(flushed)
+            beginning.flush(file)
+    target.write_bytes(target.read_bytes()[:flushed] + bytes(len(OLD) - 1 - flushed))
+    boot.write_text("second")
+    fetch(server, target, boot_id=boot)
+    assert target.read_bytes() == OLD
+    assert server.asked[1][0] == (f"bytes={flushed}-" if flushed else "")
 
 
 def test_one_that_is_always_cut_fails_with_how_far_it_came(server: Server, tmp_path: Path) -> None:

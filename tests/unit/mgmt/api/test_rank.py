@@ -277,6 +277,8 @@ INTERNAL = {
     "removed": "2026-01-31",
     "details[0].role_id": "{role}",
 }
+#: Of these, what CloudStack's own command takes: to pass it over would be a lie.
+REFUSED = ("userapikey", "usersecretkey")
 
 
 @pytest.mark.parametrize("name", sorted(INTERNAL))
@@ -286,7 +288,8 @@ def test_user_editable_internal_details(api: Api, admin: Client, name: str) -> N
     known = ids(api)
     before = fingerprint(api)
     value = INTERNAL[name].format(account=known["account admin"], role=known["role Root Admin"])
-    ann.get("updateUser", id=known["user ann"], **{name: value})
+    answer = ann("updateUser", id=known["user ann"], **{name: value})
+    assert answer.status == (431 if name in REFUSED else 200), answer.error
     assert fingerprint(api) == before
     assert ann("updateAccount", id=known["account ann"], **{name: value}).status == 401
     assert ann("updateUser", id=known["user ann"], mandate2fa=True).status == 531
