@@ -179,7 +179,9 @@ def test_hosts_take_turns_at_a_template_and_end_with_one_copy(
         thread.join()
     assert (failures, sorted(pulled)) == ([], ["t.host1.part", "t.host2.part"])
     entry = hosts.shared / "templates/t.img"
-    assert (entry.read_text(), entry.stat().st_nlink) == (pulled[0], 1)
+    # Both flush theirs first, so either may be the first to have its name.
+    assert entry.read_text() in pulled
+    assert entry.stat().st_nlink == 1
     assert {path.name for path in entry.parent.iterdir()} == {"t.img", "t.lock"}
 
 
