@@ -37,7 +37,7 @@ sim:  ## a management server with a simulated cloud (HOSTS=1000 VMS=10000)
 
 test:  ## every test ring this machine can run
 	@scripts/setup test
-	@$(PYTEST)
+	@$(PYTEST) --session-timeout=4500
 
 unit:  ## the quick rings: no root, no VMs
 	@scripts/setup test

@@ -4,7 +4,7 @@ import logging
 
 from sqlalchemy import select
 
-from mgmt.agents.errors import AgentError
+from mgmt.agents.errors import AgentError, AgentUnreachable
 from mgmt.model.errors import CloudError
 from mgmt.model.states import VmKind, VmState
 from mgmt.ops.compute.domains import put_as_it_is
@@ -92,7 +92,11 @@ def _push(runtime: Runtime, action: Action) -> None:
         _tell_host(runtime, vm, action)
     elif vm.state == VmState.running and vm.applied < vm.generation:
         log.info("configuring %s, because %s", vm.name, action.why)
-        push_machine(runtime, vm.id, vm.generation)
+        try:
+            push_machine(runtime, vm.id, vm.generation, silent_tries=1)
+        except AgentUnreachable as error:
+            # It may be dead: the loop looks again at once, and starts it, which it could not do meanwhile.
+            log.warning("%s is not configured yet, because %s", vm.name, error)
 
 
 def _tell_host(runtime: Runtime, vm: Vm, action: Action) -> None:

@@ -19,6 +19,7 @@ from images.builder.progress import Quiet
 from mgmt.pki.authority import Authority
 from systemvm.engine.processes import Processes
 from tests.netns.topology import Machine, Topology, eventually
+from tests.processes import signal_tree
 
 ROOT = Path(__file__).parents[2]
 HOME = Path("/var/lib/pileus")
@@ -78,9 +79,7 @@ class Cloud:
         with self.machine.entered():
             killed = Processes(HOME / "run/daemons").pid(name)
             assert killed is not None, f"{name} does not run"
-            children = Path(f"/proc/{killed}/task/{killed}/children").read_text().split()
-            for pid in (killed, *map(int, children)):
-                os.kill(pid, signal.SIGKILL)
+            signal_tree(killed, signal.SIGKILL)
         return killed
 
     def daemon_pid(self, name: str) -> int | None:

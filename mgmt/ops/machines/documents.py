@@ -112,28 +112,41 @@ def _look_at_router(runtime: Runtime, network_id: str) -> Row[str, str, int, int
 
 
 def push_machine(
-    runtime: Runtime, vm_id: str, generation: int = 0, own: frozenset[str] = frozenset()
+    runtime: Runtime,
+    vm_id: str,
+    generation: int = 0,
+    own: frozenset[str] = frozenset(),
+    *,
+    silent_tries: int = _SILENT_TRIES,
 ) -> None:
     """Bring a system VM up to date, if it has not had `generation` yet (0: in any case).
 
-    A document that is refused because of somebody else's new rule is sent again without it.
+    A document that is refused because of somebody else's new rule is sent again without it. An agent that
+    does not answer is asked `silent_tries` times; then raises AgentUnreachable.
     """
     with runtime.locks.hold(f"document:{vm_id}"):
         if generation and _applied(runtime, vm_id) >= generation:
             return
         draft = _draft(runtime, vm_id, None, counts=bool(own))
         try:
-            _put(runtime, vm_id, draft)
+            _put(runtime, vm_id, draft, silent_tries=silent_tries)
         except (AgentRefused, AgentFailed):
             if not own or draft.pending <= len(own):
                 raise
             _raise_generation(runtime, vm_id)
-            _put(runtime, vm_id, _draft(runtime, vm_id, own), own)
+            _put(runtime, vm_id, _draft(runtime, vm_id, own), own, silent_tries=silent_tries)
             # The others' rules are still to be tried, by those who wait for their turn.
             _raise_generation(runtime, vm_id)
 
 
-def _put(runtime: Runtime, vm_id: str, draft: _Draft, pending: frozenset[str] | None = None) -> None:
+def _put(
+    runtime: Runtime,
+    vm_id: str,
+    draft: _Draft,
+    pending: frozenset[str] | None = None,
+    *,
+    silent_tries: int,
+) -> None:
     busy = silent = 0
     while True:
         try:
@@ -148,7 +161,7 @@ def _put(runtime: Runtime, vm_id: str, draft: _Draft, pending: frozenset[str] | 
             _raise_generation(runtime, vm_id)
         except AgentUnreachable:
             silent += 1
-            if silent == _SILENT_TRIES:
+            if silent == silent_tries:
                 raise
             runtime.wake.set()
             runtime.sleep(_SILENT_SECONDS)

@@ -25,6 +25,7 @@ from systemvm.spec.host import DomainSnapshot, Peer, Power, SharedPool, Volume, 
 from tests.image.appliance.vm import BOOT_SECONDS, Vm
 from tests.netns.host_bench import HostBench
 from tests.netns.topology import Topology, eventually
+from tests.processes import signal_tree
 
 pytestmark = pytest.mark.image
 
@@ -98,24 +99,55 @@ class Place:
             connection.close()
 
     def in_the_middle(self, to: str, die: Callable[[], None]) -> None:
-        """Do something while a disk is copied, and its agent can do nothing."""
-        asking = threading.Thread(target=lambda: _quietly(lambda: self.move(self.vm.root, to)))
-        asking.start()
-        into = self.folders[to] / f"{self.vm.root.id}.qcow2"
-        eventually(into.exists, "the copy begins", 30)
-        self.signal_agent(signal.SIGSTOP)
-        with self.libvirt() as domain:
-            while not any(disk.into == into for disk in disks_of(domain)):
-                assert all(disk.file != into for disk in disks_of(domain)), "too late"
+        """Do something while a disk is copied, and its agent can do nothing.
+
+        A machine may copy it all between two looks; then it goes back, and the next copy is looked at.
+        """
+        for _ in range(5):
+            asking = threading.Thread(target=self._ask, args=(to,), daemon=True)
+            asking.start()
+            try:
+                if is_caught := self._stop_agent_in_copy(asking, to):
+                    die()
+            finally:
                 self.signal_agent(signal.SIGCONT)
-                self.signal_agent(signal.SIGSTOP)
-        die()
-        asking.join()
+            asking.join(150)
+            assert not asking.is_alive(), "the agent never answered"
+            if is_caught:
+                return
+            self._go_back(to)
+        raise AssertionError(f"five times the copy had ended before its agent was stopped; raise {CONTENT=}")
+
+    def _ask(self, to: str) -> None:
+        with suppress(httpx.TransportError):
+            self.move(self.vm.root, to)
+
+    def _stop_agent_in_copy(self, asking: threading.Thread, to: str) -> bool:
+        """Whether it came in time: libvirt copies, and the agent has not begun to take the new file over."""
+        into = self.folders[to] / f"{self.vm.root.id}.qcow2"
+        with self.libvirt() as domain:
+            while asking.is_alive():
+                if any(disk.into == into for disk in disks_of(domain)):
+                    self.signal_agent(signal.SIGSTOP)
+                    is_late = self.standing.exists() or all(disk.into != into for disk in disks_of(domain))
+                    return not is_late
+        return False
+
+    def _go_back(self, to: str) -> None:
+        root = self.vm.root
+        assert (self.used(root), self.delete(root, root.pool)) == ([to], 204)
+        back = self.move(msgspec.structs.replace(root, pool=to), root.pool)
+        assert (back.status_code, self.delete(root, to)) == (200, 204), back.text
+
+    @property
+    def standing(self) -> Path:
+        """There while the agent lets the guest stand still."""
+        return self.host.paths.domains / self.vm.uuid / "standing"
 
     def signal_agent(self, number: int) -> None:
         assert self.host.agent is not None
-        for pid in _tree(self.host.agent.pid):
-            os.kill(pid, number)
+        if self.host.agent.poll() is None:
+            signal_tree(self.host.agent.pid, number)
 
     def kill_agent(self) -> None:
         self.signal_agent(signal.SIGKILL)
@@ -124,17 +156,6 @@ class Place:
 
     def delete(self, volume: Volume, pool: str) -> int:
         return self.host.request("DELETE", f"/v1/volumes/{volume.id}?pool={pool}").status_code
-
-
-def _quietly(ask: Callable[[], object]) -> None:
-    with suppress(httpx.TransportError):
-        ask()
-
-
-def _tree(pid: int) -> list[int]:
-    """Parents first: they would start others in place of those that end."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(other for child in children for other in _tree(int(child)))]
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +240,6 @@ def test_a_vm_that_dies_meanwhile_has_its_old_file(place: Place) -> None:
     def die() -> None:
         os.kill(vm.qemu(), signal.SIGKILL)
         eventually(lambda: not _runs(place), "libvirt sees its end", 30)
-        place.signal_agent(signal.SIGCONT)
 
     place.in_the_middle(there, die)
     assert (place.files(root), place.used(root)) == ({root.pool}, [root.pool])
@@ -237,7 +257,6 @@ def test_libvirtd_is_killed_meanwhile(place: Place) -> None:
         os.kill(daemons.pid(DAEMON_NAME) or 0, signal.SIGKILL)
         eventually(lambda: not daemons.is_running(DAEMON_NAME), "it is gone", 30)
         place.host.start_libvirt()
-        place.signal_agent(signal.SIGCONT)
 
     place.in_the_middle(there, die)
     assert place.move(root, there).status_code == 200
@@ -248,7 +267,7 @@ def test_libvirtd_is_killed_meanwhile(place: Place) -> None:
 
 def test_a_guest_that_an_agent_left_standing_goes_on(place: Place) -> None:
     place.kill_agent()
-    (place.host.paths.domains / place.vm.uuid / "standing").touch()
+    place.standing.touch()
     with place.libvirt() as domain:
         domain.suspend()
         place.host.start_agent()

@@ -1,6 +1,5 @@
 """The host agent is killed while it pulls a template for a volume; the next one, asked again, ends it."""
 
-import os
 import shutil
 import signal
 import tempfile
@@ -17,6 +16,7 @@ from tests.netns.appliance.hostagent.test_templates import ADDRESS, Storage, qco
 from tests.netns.host_bench import HostBench
 from tests.netns.topology import Topology, eventually
 from tests.pki import Authority
+from tests.processes import signal_tree
 
 pytestmark = pytest.mark.netns
 
@@ -51,15 +51,8 @@ def kill(host: HostBench) -> None:
     The master first: it starts another worker for one that ends, and that one would hold the port.
     """
     assert host.agent is not None
-    for pid in list(tree(host.agent.pid)):
-        os.kill(pid, signal.SIGKILL)
+    signal_tree(host.agent.pid, signal.SIGKILL)
     host.agent.wait(30)
-
-
-def tree(pid: int) -> Iterator[int]:
-    yield pid
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        yield from tree(int(child))
 
 
 def test_the_next_agent_ends_what_was_begun(host: HostBench, storage: Storage) -> None:

@@ -10,20 +10,18 @@ import pytest
 from sqlalchemy import select
 
 from mgmt.agents.errors import AgentUnreachable
-from mgmt.api.testing import counted_statements
 from mgmt.model.configuration import ALERT_PURGE_DAYS, EVENT_PURGE_DAYS
 from mgmt.model.errors import ParameterError
 from mgmt.model.notices import AlertType
-from mgmt.model.states import JobStatus, TemplateState, VmState
+from mgmt.model.states import TemplateState, VmState
 from mgmt.ops import names
 from mgmt.ops.images.templates import touch_storage, why_stalled
 from mgmt.ops.machines.documents import push_router, touch_router
 from mgmt.reconcile.alerts import update_alerts
-from mgmt.reconcile.look import is_busy
 from mgmt.reconcile.loop import FIRST_PAUSE, Reconciler
 from mgmt.reconcile.sweep import Sweeper
 from mgmt.store.configured import EVERYWHERE, set_value
-from mgmt.store.tables import Alert, Event, Host, Job, LoginSession, StoragePool, Template, Vm
+from mgmt.store.tables import Alert, Event, Host, LoginSession, StoragePool, Template, Vm
 from systemvm.spec.appliances import TemplateState as Fetched
 from systemvm.spec.appliances import TemplateStatus
 from tests.unit.mgmt.small_cloud import SmallCloud
@@ -63,29 +61,6 @@ def test_a_zone_gets_its_system_vms(bare_cloud: SmallCloud, loop: Reconciler) ->
     assert [vm.reason for vm in bare_cloud.rows(Vm)] == ["", ""]
 
 
-@pytest.mark.parametrize("others", [0, 20])
-def test_whether_something_is_busy_is_one_short_question(bare_cloud: SmallCloud, others: int) -> None:
-    """However many jobs there are about other things, or that are over."""
-    cloud = bare_cloud
-
-    def job(subject: str | None, status: JobStatus = JobStatus.pending) -> Job:
-        owner = {"user_id": cloud.user_id, "account_id": cloud.account_id, "domain_id": cloud.domain_id}
-        return Job(command="c", workflow="w", instance_id=subject, status=status, **owner)  # type: ignore[arg-type]
-
-    cloud.add(job("vm"), job("over", JobStatus.succeeded), job(None))
-    cloud.add(*(job(f"other {number}") for number in range(others)), job("last"))
-    asked = {("vm",): True, ("idle", "vm"): True, ("over", None): False, ("idle", "none"): False}
-    with (
-        counted_statements(cloud.runtime.database) as statements,
-        cloud.runtime.database.reading() as session,
-    ):
-        found = {subjects: is_busy(session, *subjects) for subjects in asked}
-    assert found == asked
-    selects = [text for text in statements if text.startswith("SELECT")]
-    assert len(selects) == len(asked)
-    assert all("IN (" in text and "LIMIT" in text for text in selects)
-
-
 def test_a_dead_router_comes_back_with_its_rules_and_the_reason(
     bare_cloud: SmallCloud, loop: Reconciler
 ) -> None:
@@ -107,6 +82,27 @@ def test_a_dead_router_comes_back_with_its_rules_and_the_reason(
     assert event.description == (
         f"starting {router.name} again, because {router.name} crashed (killed by signal 9)"
     )
+
+
+def test_a_router_that_dies_before_it_has_its_document_is_started_without_delay(
+    bare_cloud: SmallCloud, loop: Reconciler
+) -> None:
+    """Whoever asks a dead machine for long keeps the loop from starting it."""
+    turn(loop, 2)
+    network = bare_cloud.new_network()
+    bare_cloud.run(names.DEPLOY_VM, vm_id=bare_cloud.new_vm(network).id)
+    router = bare_cloud.router(network)
+    with bare_cloud.runtime.database.writing() as session:
+        wanted = touch_router(session, network.id)
+    bare_cloud.simulator.faults.fail("machine.put_state", AgentUnreachable(router.name, "no answer"))
+    begun = bare_cloud.clock.now
+    assert turn(loop) == ["push"]
+    assert bare_cloud.row(Vm, router.id).applied < wanted
+    bare_cloud.simulator.kill(router.id)
+    assert turn(loop) == ["restart"]
+    assert (bare_cloud.clock.now - begun).total_seconds() < FIRST_PAUSE
+    after = bare_cloud.row(Vm, router.id)
+    assert (after.state, after.applied >= wanted) == (VmState.running, True)
 
 
 def test_what_fails_is_tried_again_later_and_later(bare_cloud: SmallCloud, loop: Reconciler) -> None:
