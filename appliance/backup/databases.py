@@ -57,7 +57,10 @@ def dump_postgres(url: str, folder: Path, scratch: Path) -> None:
 
 
 def restore_postgres(url: str, dump: Path, scratch: Path) -> None:
-    """Replace all tables by those of a dump, all or none. Raises BackupRefused."""
+    """Replace all tables by those of a dump, all or none. Raises BackupRefused.
+
+    A dump has no statistics, without which PostgreSQL chooses bad plans for the first minutes.
+    """
     where = _connection(url, scratch)
     script = scratch / "restore.sql"
     _run("pg_restore", "--no-owner", "--no-acl", f"--file={script}", str(dump))
@@ -71,7 +74,7 @@ def restore_postgres(url: str, dump: Path, scratch: Path) -> None:
         "--set=ON_ERROR_STOP=1",
         "--output=/dev/null",
     )
-    _run("psql", f"--dbname={where}", *settings, *commands, f"--file={script}")
+    _run("psql", f"--dbname={where}", *settings, *commands, f"--file={script}", "--command=ANALYZE")
 
 
 def tables_of(url: str) -> list[str]:

@@ -65,7 +65,9 @@ def make_cloud(runtime: Runtime, plan: Plan) -> Mapping[str, Keys]:
         add_tenants(batch, plan, _basics(session), places)
         batch.insert(session)
         count_anew(session)
-        return {name: _new_keys(runtime, session, name) for name in (ADMIN, TENANT)}
+        keys = {name: _new_keys(runtime, session, name) for name in (ADMIN, TENANT)}
+    database.analyze()
+    return keys
 
 
 def _add_limits(batch: Batch) -> None:

@@ -106,6 +106,16 @@ class Database:
         with self._reader.connect() as connection:
             connection.execute(_NOTE)
 
+    def analyze(self) -> None:
+        """Have PostgreSQL look at what is there, after very many rows came at once.
+
+        It does so by itself, but minutes later, and until then chooses plans as if there were nothing: at
+        25,000 VMs a deploy took a third longer.
+        """
+        if self._is_shared:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM (ANALYZE)")
+
     @contextmanager
     def _turn_to_write(self) -> Iterator[None]:
         """Threads of this process take turns before they take a connection.
@@ -144,14 +154,13 @@ def open_engine(
     `name` is what PostgreSQL shows of its connections (`application_name`), of which it `keeps` so many;
     those for readers commit after each statement, and write nothing.
     """
+    common: dict[str, Any] = {
+        "json_deserializer": _read_json,
+        "max_overflow": POOL_CONNECTIONS,
+        "pool_use_lifo": True,  # a connection has the pages, or knows the plans, of what it ran before
+    }
     if is_sqlite(url):
-        engine = create_engine(
-            url,
-            json_deserializer=_read_json,
-            pool_size=POOL_CONNECTIONS,
-            max_overflow=POOL_CONNECTIONS,
-            pool_use_lifo=True,  # a connection has the pages of what it read before
-        )
+        engine = create_engine(url, pool_size=POOL_CONNECTIONS, **common)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -160,10 +169,8 @@ def open_engine(
         url,
         connect_args={"application_name": name, "options": " ".join(f"-c {each}" for each in settings)},
         isolation_level="AUTOCOMMIT" if is_for_readers else None,
-        json_deserializer=_read_json,
         pool_size=keeps,
-        max_overflow=POOL_CONNECTIONS,
-        pool_use_lifo=True,  # a connection knows the plans of what it ran before
+        **common,
     )
     event.listen(engine, "connect", _prepare_postgres)
     event.listen(engine, "checkout", _see_that_it_lives)

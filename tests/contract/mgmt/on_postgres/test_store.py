@@ -63,3 +63,17 @@ def test_what_is_written_is_on_the_disk_although_the_turn_ends_before(new_databa
     with database.beside_writers() as session:
         assert session.scalar(text("show synchronous_commit")) == "on"
     database.close()
+
+
+def test_many_rows_that_came_at_once_are_counted_when_asked(new_database: NewDatabase) -> None:
+    """PostgreSQL would do so a minute later, and plan as if there were none until then."""
+    database = Database(new_database())
+    rows = text("insert into setting select 'n' || n, 'x' from generate_series(1, 1000) n")
+    counted = text("select reltuples::int from pg_class where relname = 'setting'")
+    with database.writing() as session:
+        session.execute(rows)
+    with database.reading() as session:
+        before = session.scalar(counted)
+        database.analyze()
+        assert (before < 1000, session.scalar(counted)) == (True, 1000)
+    database.close()
