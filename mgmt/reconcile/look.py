@@ -1,13 +1,13 @@
 """The snapshot: rows first, then what hosts and agents say."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from mgmt.agents.errors import AgentError
@@ -63,7 +63,7 @@ def take_snapshot(
     `infos` is what hosts said of themselves the last time, by id, and is kept up to date.
     """
     with runtime.database.reading() as session:
-        vms = _vm_views(session, silent, unrenewed)
+        vms = _vm_views(session, silent, unrenewed, busy_subjects(session))
         volumes = _volume_views(session)
         zones = _zone_views(session)
         query = select(*HOST_COLUMNS, Host.state).where(Host.removed.is_(None))
@@ -96,7 +96,10 @@ def look_at_host(
     """Look at the VMs of one host; at none if it does not answer, which the whole look says."""
     with runtime.database.reading() as session:
         host = session.get_one(Host, host_id)
-        vms = _vm_views(session, silent, unrenewed, Vm.host_id == host_id)
+        # Hosts tell of each change: at a burst of deploys all jobs would be read for each of them.
+        there = select(Vm.id).where(Vm.host_id == host_id, Vm.removed.is_(None))
+        busy = busy_subjects(session, or_(Job.instance_id == host_id, Job.instance_id.in_(there)))
+        vms = _vm_views(session, silent, unrenewed, busy, Vm.host_id == host_id)
     try:
         statuses = driver_of(runtime, host).all_domains(host_endpoint(host))
     except (AgentError, CloudError):
@@ -104,9 +107,10 @@ def look_at_host(
     return Snapshot(vms=vms, reports={host_id: {status.id: status for status in statuses}})
 
 
-def busy_subjects(session: Session) -> set[str]:
-    """Ids of all objects that a job is about at the moment, for who looks at everything; see `is_busy`."""
-    query = select(Job.instance_id).where(Job.status == JobStatus.pending, Job.instance_id.is_not(None))
+def busy_subjects(session: Session, *only: ColumnElement[bool]) -> set[str]:
+    """Ids of all objects that a job is about at the moment, for who looks at many; see `is_busy`."""
+    about = Job.instance_id.is_not(None)
+    query = select(Job.instance_id).where(Job.status == JobStatus.pending, about, *only)
     return {subject for subject in session.scalars(query) if subject}
 
 
@@ -149,9 +153,9 @@ def _vm_views(
     session: Session,
     silent: Mapping[str, int],
     unrenewed: Mapping[str, Unrenewed],
+    busy: Set[str],
     *only: ColumnElement[bool],
 ) -> tuple[VmView, ...]:
-    busy = busy_subjects(session)
     wanted = select(*_VM_COLUMNS).where(Vm.removed.is_(None), Vm.state.not_in(_SETTLED), *only)
     rows = session.execute(wanted)
     return tuple(
