@@ -47,6 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Turns(config))
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Dots for tests of several processes: pytest-instafail replaced the reporter that pytest-xdist told."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and session.config.pluginmanager.has_plugin("dsession"):
+        reporter.showfspath = False
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order tests by ring; a test without a ring is a mistake."""
     items[:] = in_order(items, is_spread=hasattr(config, "workerinput"))
