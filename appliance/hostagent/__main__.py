@@ -67,6 +67,7 @@ class HostAgentServer(BaseApplication):  # type: ignore[misc]
 
 def load_app(config: HostAgentConfig, paths: Paths) -> Any:
     """The application over this host; learns from libvirt which VMs are there."""
+    from appliance.hostagent import stalled
     from appliance.hostagent.app import create_app
     from appliance.hostagent.host import Host
 
@@ -79,6 +80,7 @@ def load_app(config: HostAgentConfig, paths: Paths) -> Any:
         host.disk_moves.wake_all()
     except EngineError as error:
         _log.warning("VMs are read back later: %s", error)
+    stalled.watch(host.hypervisor)
     return create_app(host)
 
 

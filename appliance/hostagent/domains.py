@@ -100,10 +100,12 @@ class Domains:
     def list(self) -> list[DomainStatus]:
         """Status of all VMs, by one call to libvirt."""
         self.read_back()
+        # Asked before libvirt is: a stop that ends between the two would else pass for a VM that still runs.
+        operations = [(*each, each[1].is_done()) for each in self._operations.all().items()]
         statuses = {uuid: self._status(uuid, *told) for uuid, told in self._hypervisor.states().items()}
-        for uuid, operation in self._operations.all().items():
+        for uuid, operation, is_done in operations:
             name = operation.name.removeprefix("VM ")
-            if not operation.is_done():
+            if not is_done:
                 statuses[uuid] = DomainStatus(
                     id=uuid, name=name, state="preparing", reason=operation.step, reboots=self._reboots(uuid)
                 )

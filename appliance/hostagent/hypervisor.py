@@ -101,6 +101,11 @@ class Hypervisor:
             if _is_ours(domain)
         }
 
+    def paused(self) -> list[Any]:
+        """Our libvirt domains that stand still, for whatever reason."""
+        found = self.connection().listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_PAUSED)
+        return [domain for domain in found if _is_ours(domain)]
+
     def statistics(self) -> list[tuple[str, dict[str, Any]]]:
         """VM and its counters (libvirt's names), of all running VMs, by one call."""
         wanted = (

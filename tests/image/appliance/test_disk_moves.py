@@ -304,6 +304,37 @@ def test_a_pool_that_gets_full_refuses_and_the_guest_has_its_disk(place: Place, 
     assert place.delete(volume, SHARED) == 204
 
 
+def test_a_guest_whose_disk_found_no_room_goes_on_once_there_is_some(place: Place) -> None:
+    """When somebody makes room, and when its disk is moved to a pool that has some."""
+    vm = Vm(place.host, "count.now")
+    vm.mac, vm.root = "02:00:00:00:00:02", msgspec.structs.replace(vm.root, pool=SMALL)
+    small = Place(place.host, vm, place.folders)
+    vm.put()
+    for way in ("room is made", "it moves"):
+        small.wait_for_writes()
+        with filled(place.folders[SMALL]) as filler:
+            eventually(lambda: "is full" in vm.reason(), "the guest stands still", BOOT_SECONDS)
+            if way == "it moves":
+                moved = small.move(vm.root, "primary")
+                assert (moved.status_code, small.used(vm.root)) == (200, ["primary"]), moved.text
+                small.wait_for_writes()
+                assert filler.exists()
+    assert (vm.boots(), small.delete(vm.root, SMALL)) == (1, 204)
+    vm.root = msgspec.structs.replace(vm.root, pool="primary")
+    small.start_again()
+    vm.put(query="?force=1", power=Power.stopped)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[Path]:
+    """A folder whose file system has no room left."""
+    filler = folder / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free)
+    yield filler
+    filler.unlink()
+
+
 def _runs(place: Place) -> bool:
     with place.libvirt() as domain:
         return bool(domain.isActive())

@@ -20,6 +20,7 @@ class Vm:
             id=str(uuid4()), pool="primary", bytes=1 << 26, base=TemplatePull(template="probe")
         )
         self.cmdline = cmdline
+        self.mac = "02:00:00:00:00:01"
         self.log = host.paths.serial_logs / f"{self.uuid}.log"
 
     def document(self, **changes: object) -> Domain:
@@ -29,7 +30,7 @@ class Vm:
             "power": Power.running,
             "vcpus": 1,
             "memory_mib": 192,
-            "nics": (DomainNic(mac="02:00:00:00:00:01", bridge=PUBLIC_BRIDGE),),
+            "nics": (DomainNic(mac=self.mac, bridge=PUBLIC_BRIDGE),),
             "volumes": (self.root,),
             "direct_boot": DirectBoot(image="probe", cmdline=self.cmdline),
             "config_disk": ConfigDisk(label="PILEUS", files={"machine.json": '{"secret": 1}'}),
@@ -44,6 +45,10 @@ class Vm:
 
     def state(self) -> str:
         return str(self.host.get(f"/v1/domains/{self.uuid}")["state"])
+
+    def reason(self) -> str:
+        """What its host says of its state."""
+        return str(self.host.get(f"/v1/domains/{self.uuid}")["reason"])
 
     def boots(self) -> int:
         return self.log.read_text().count("BOOTED")
