@@ -101,7 +101,8 @@ class Domains:
         """Status of all VMs, by one call to libvirt."""
         self.read_back()
         # Asked before libvirt is: a stop that ends between the two would else pass for a VM that still runs.
-        operations = [(*each, each[1].is_done()) for each in self._operations.all().items()]
+        asked = self._operations.all().items()
+        operations = [(uuid, operation, operation.is_done()) for uuid, operation in asked]
         statuses = {uuid: self._status(uuid, *told) for uuid, told in self._hypervisor.states().items()}
         for uuid, operation, is_done in operations:
             name = operation.name.removeprefix("VM ")
