@@ -36,24 +36,17 @@ def watch(hypervisor: Hypervisor) -> None:
     threading.Thread(target=run, name="stalled", daemon=True).start()
 
 
-def wake_stalled(hypervisor: Hypervisor) -> list[str]:
-    """Let guests go on that stand still, if all their disks have room by now; ids of their VMs."""
-    woken = []
+def wake_stalled(hypervisor: Hypervisor) -> None:
+    """Let guests go on that stand still, if all their disks have room by now."""
     for domain in hypervisor.paused():
         try:
-            if _wake(domain):
-                woken.append(domain.UUIDString())
+            if tuple(domain.state()) == _STALLED and _has_room(domain):
+                _log.warning("VM %s goes on, because its disks have room again", domain.UUIDString())
+                domain.resume()
         except (libvirt.libvirtError, OSError) as error:  # it ended meanwhile, or its pool is away
             _log.warning("VM %s stands still, because %s", domain.UUIDString(), error)
-    return woken
 
 
-def _wake(domain: Any) -> bool:
-    if tuple(domain.state()) != _STALLED:
-        return False
+def _has_room(domain: Any) -> bool:
     folders = {disk.file.parent for disk in disks_of(domain)}
-    if any(shutil.disk_usage(folder).free < RESERVE for folder in folders):
-        return False
-    _log.warning("VM %s goes on, because its disks have room again", domain.UUIDString())
-    domain.resume()
-    return True
+    return all(shutil.disk_usage(folder).free >= RESERVE for folder in folders)
